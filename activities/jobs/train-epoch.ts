@@ -1,0 +1,334 @@
+import { latestCheckpoint, saveCheckpoint } from '../../artifacts/checkpoints.ts';
+import { decodeDistilled, decodeItems, decodeWindows } from '../../datasets/tables.ts';
+import { SoftflowError } from '../../errors.ts';
+import type { BaseModel } from '../../model/base-model.ts';
+import { placedDropout } from '../../model/dropout.ts';
+import { usefulFlops } from '../../model/flops.ts';
+import { initialAdapter, type Lora, uploadAdapter } from '../../model/lora.ts';
+import { knownMatmulRate } from '../../model/matmul-rate.ts';
+import { adamWStep } from '../../model/optimizer.ts';
+import { packBatch, type Sample } from '../../model/packing.ts';
+import { ADAPTER_WEIGHTS, encodePeftAdapter } from '../../model/peft.ts';
+import { type SoftLoss, softLoss } from '../../model/soft-loss.ts';
+import type { Tokenizer } from '../../model/tokenizer.ts';
+import {
+  decodeTrainingState,
+  encodeTrainingState,
+  freshTrainingState,
+  type TrainingState,
+} from '../../model/training-state.ts';
+import type { StepInput, TrainEpochParams, TrainEpochResult } from '../contracts.ts';
+import { finishStep } from '../step-result.ts';
+import { DrainedError, type JobContext } from '../trainer-protocol.ts';
+import { type PlannedStep, planEpoch } from './epoch-plan.ts';
+import { encodePrompts, encodeTarget, readInput, sharedPrefix } from './job-data.ts';
+import type { TensorSession } from './tensor-session.ts';
+import { checkFingerprint, noteResume, resumesOf } from './tiles.ts';
+
+/** Where training stands and what it has summed so far; exact, since it is what a resumed epoch goes on from. */
+interface EpochFigures {
+  /** Steps done in this epoch, and micro-batches done in the step in progress. */
+  step: number;
+  microBatch: number;
+  targetSum: number;
+  distilledSum: number;
+  targetTokens: number;
+  distilledTokens: number;
+  /** Weighted loss of the step in progress and of each finished step. */
+  stepLoss: number;
+  stepLosses: number[];
+}
+
+const NOTHING_DONE: EpochFigures = {
+  step: 0,
+  microBatch: 0,
+  targetSum: 0,
+  distilledSum: 0,
+  targetTokens: 0,
+  distilledTokens: 0,
+  stepLoss: 0,
+  stepLosses: [],
+};
+
+type Input = StepInput<TrainEpochParams>;
+
+/** One epoch of SFT (lambda 0) or of the curriculum: resumes at the micro-batch where the last checkpoint lies. */
+export async function trainEpoch(session: TensorSession, input: Input, context: JobContext) {
+  const { params } = input;
+  const { model, tokenizer } = await session.load(params, context);
+  const samples = await readSamples(input, context, tokenizer);
+  const prefix = sharedPrefix(samples.map(({ prompt }) => prompt));
+  const plan = planEpoch(samples, params);
+  const begun = await begin(input, context, model);
+  const epoch = new Epoch(input, context, model, plan, prefix, begun.state, begun.figures);
+  await epoch.run(begun.resumed);
+  return finish(input, context, epoch);
+}
+
+async function readSamples(input: Input, { store }: JobContext, tokenizer: Tokenizer): Promise<Sample[]> {
+  const { lambda, prompt } = input.params;
+  const items = decodeItems(await readInput(store, input, 'items'));
+  const windows = decodeWindows(await readInput(store, input, 'windows'));
+  const prompts = encodePrompts(windows, items, tokenizer, prompt);
+  const distilled = lambda > 0 ? decodeDistilled(await readInput(store, input, 'distilled')) : [];
+  return windows.map((window, i) => ({
+    windowId: window.windowId,
+    prompt: prompts[i] as number[],
+    // A response whose weight is 0 is not run at all.
+    ...(lambda < 1 && { target: encodeTarget(items, window.target, tokenizer) }),
+    ...(lambda > 0 && { distilled: distilledIds(distilled[i], window.windowId, tokenizer) }),
+  }));
+}
+
+function distilledIds(
+  row: { windowId: string; tokenIds: number[] } | undefined,
+  windowId: string,
+  tokenizer: Tokenizer,
+) {
+  if (row?.windowId !== windowId)
+    throw new SoftflowError(
+      'TABLE_INVALID',
+      `Expected the distilled row of window ${windowId}, got ${row?.windowId ?? 'none'}`,
+    );
+  return [...row.tokenIds, tokenizer.eosTokenId];
+}
+
+/** The state that this attempt goes on from: a checkpoint of the step, the epoch before, or a fresh adapter. */
+async function begin(input: Input, context: JobContext, model: BaseModel) {
+  const { store } = context;
+  const checkpoint = await latestCheckpoint(store, input.key);
+  if (checkpoint !== undefined) {
+    checkFingerprint(checkpoint.fingerprint, input, context);
+    const state = await decodeTrainingState(await store.getBytes(checkpoint.blob));
+    const figures = state.figures as EpochFigures;
+    const place = positionOf(input, figures);
+    await noteResume(store, input.key, input.circumstances.runId, place);
+    const resumed = `resumed at ${place} (checkpoint ${Math.round(checkpoint.ageMs / 1000)} s old; optimiser, gradient sum and data position restored)`;
+    return { state, figures, resumed };
+  }
+  const previous = input.inputs['state'];
+  const state = previous
+    ? await decodeTrainingState(await store.getBytes(previous))
+    : freshTrainingState(initialAdapter(model.config, input.params.lora, input.params.seed));
+  return { state, figures: NOTHING_DONE, resumed: undefined };
+}
+
+function positionOf({ params }: Input, { step, microBatch }: EpochFigures, plan?: PlannedStep[]): string {
+  const steps = plan ? `/${plan.length}` : '';
+  const microBatches = plan ? `/${plan[step]?.microBatches.length ?? 0}` : '';
+  return `epoch ${params.epoch}, step ${step + 1}${steps}, micro-batch ${microBatch + 1}${microBatches}`;
+}
+
+/** An epoch in progress. */
+class Epoch {
+  state: TrainingState;
+  figures: EpochFigures;
+  private readonly input: Input;
+  private readonly context: JobContext;
+  private readonly model: BaseModel;
+  private readonly plan: PlannedStep[];
+  private readonly prefix: number;
+  private lastSave = Date.now();
+  private readonly started = Date.now();
+  private samplesDone = 0;
+  private tokensDone = 0;
+  private flopsDone = 0;
+  private microBatchesDone = 0;
+
+  constructor(
+    input: Input,
+    context: JobContext,
+    model: BaseModel,
+    plan: PlannedStep[],
+    prefix: number,
+    state: TrainingState,
+    figures: EpochFigures,
+  ) {
+    this.input = input;
+    this.context = context;
+    this.model = model;
+    this.plan = plan;
+    this.prefix = prefix;
+    this.state = state;
+    this.figures = { ...figures, stepLosses: [...figures.stepLosses] };
+  }
+
+  async run(resumed: string | undefined): Promise<void> {
+    for (let step = this.figures.step; step < this.plan.length; step++) {
+      const { microBatches } = this.plan[step] as PlannedStep;
+      const adapter = uploadAdapter(this.model.config, this.input.params.lora, this.state.parameters);
+      try {
+        for (let i = this.figures.microBatch; i < microBatches.length; i++) {
+          await this.stopOrSave();
+          this.report(this.samplesDone === 0 ? resumed : undefined);
+          this.add(this.runMicroBatch(adapter, microBatches[i]!), i);
+        }
+      } finally {
+        adapter.dispose();
+      }
+      this.endStep(step);
+    }
+  }
+
+  private runMicroBatch(adapter: Lora, { samples, weights }: PlannedStep['microBatches'][number]): SoftLoss {
+    const { lora, seed, stage } = this.input.params;
+    const batch = packBatch(samples, this.prefix);
+    const dropout = placedDropout(batch, { seed, stage, step: this.state.optimizer.step }, lora.dropout);
+    const { alive } = this.context;
+    const loss = softLoss(this.model, adapter, batch, weights, { ...(dropout && { dropout }), alive });
+    this.figures.stepLoss += loss.targetSum * weights.target + loss.distilledSum * weights.distilled;
+    this.samplesDone += samples.length;
+    this.tokensDone += batch.ids.length;
+    this.flopsDone += usefulFlops(this.model.config, batch, lora);
+    this.microBatchesDone++;
+    return loss;
+  }
+
+  /** Gradients are added strictly in the order of the micro-batches. */
+  private add(loss: SoftLoss, microBatch: number): void {
+    const { figures, state } = this;
+    if (!Number.isFinite(loss.targetSum + loss.distilledSum))
+      throw this.notFinite('loss', loss.targetSum + loss.distilledSum);
+    state.accumulated ??= new Map(
+      [...state.parameters].map(([name, { data }]) => [name, new Float32Array(data.length)]),
+    );
+    for (const [name, sum] of state.accumulated) {
+      const added = loss.gradients.get(name) as Float32Array;
+      for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (added[i] as number);
+    }
+    figures.targetSum += loss.targetSum;
+    figures.distilledSum += loss.distilledSum;
+    figures.targetTokens += loss.targetTokens;
+    figures.distilledTokens += loss.distilledTokens;
+    figures.microBatch = microBatch + 1;
+  }
+
+  private notFinite(what: string, value: number): SoftflowError {
+    return new SoftflowError(
+      'LOSS_NOT_FINITE',
+      `Expected a finite ${what} at ${positionOf(this.input, this.figures, this.plan)}, got ${value}. Lower train.learningRate, then resume.`,
+    );
+  }
+
+  private endStep(step: number): void {
+    const { state, figures } = this;
+    const norm = adamWStep(state.parameters, state.accumulated!, state.optimizer, this.input.params.optimizer);
+    // Activations can overflow to a loss that looks sound; the gradient then does not.
+    if (!Number.isFinite(norm)) throw this.notFinite('gradient', norm);
+    delete state.accumulated;
+    figures.stepLosses.push(figures.stepLoss);
+    figures.stepLoss = 0;
+    figures.step = step + 1;
+    figures.microBatch = 0;
+  }
+
+  /** At a micro-batch's border: writes a checkpoint when it is time, and stops when asked to. */
+  private async stopOrSave(): Promise<void> {
+    await this.context.breathe();
+    const draining = this.context.draining();
+    const due = Date.now() - this.lastSave >= this.input.circumstances.checkpointEverySeconds * 1000;
+    if (draining || due) await this.save();
+    if (draining) throw new DrainedError(positionOf(this.input, this.figures, this.plan));
+  }
+
+  private async save(): Promise<void> {
+    const { epoch } = this.input.params;
+    const { step, microBatch } = this.figures;
+    this.state.figures = this.figures;
+    await saveCheckpoint(this.context.store, this.input.key, {
+      position: [epoch, step, microBatch],
+      fingerprint: this.context.fingerprint,
+      blob: encodeTrainingState(this.state),
+    });
+    this.lastSave = Date.now();
+  }
+
+  private report(resumed?: string): void {
+    const { figures } = this;
+    const total = samplesOf(this.plan);
+    const done = samplesOf(this.plan.slice(0, figures.step)) + samplesOf([this.plan[figures.step]], figures.microBatch);
+    const rate = this.samplesDone / Math.max((Date.now() - this.started) / 1000, 1e-3);
+    this.context.progress({
+      step: 'trainEpoch',
+      position: positionOf(this.input, figures, this.plan),
+      done,
+      total,
+      unit: 'samples',
+      ...(this.samplesDone > 0 && { rate, secondsLeft: (total - done) / rate, loss: this.meanLoss() }),
+      ...(resumed !== undefined && { resumed }),
+    });
+  }
+
+  /** (1 - lambda) CE(y) + lambda CE(y-hat) over the tokens so far. */
+  meanLoss(): number {
+    const { lambda } = this.input.params;
+    const { targetSum, targetTokens, distilledSum, distilledTokens } = this.figures;
+    return (
+      (1 - lambda) * (targetTokens ? targetSum / targetTokens : 0) +
+      lambda * (distilledTokens ? distilledSum / distilledTokens : 0)
+    );
+  }
+
+  /** Figures of this attempt, to be asked for when it is over: measuring the machine's limit takes a moment. */
+  rates() {
+    const seconds = Math.max((Date.now() - this.started) / 1000, 1e-3);
+    const limit =
+      this.microBatchesDone === 0
+        ? undefined
+        : knownMatmulRate(
+            this.model.config,
+            this.input.params.precision,
+            Math.round(this.tokensDone / this.microBatchesDone),
+          );
+    return {
+      seconds,
+      rate: this.samplesDone / seconds,
+      tokensPerSecond: this.tokensDone / seconds,
+      ...(limit !== undefined && { mfu: this.flopsDone / seconds / limit }),
+    };
+  }
+}
+
+/** Samples of the steps, or of the first so many micro-batches of each. */
+function samplesOf(plan: readonly (PlannedStep | undefined)[], microBatches?: number): number {
+  return plan
+    .flatMap((step) => step?.microBatches.slice(0, microBatches) ?? [])
+    .reduce((sum, { samples }) => sum + samples.length, 0);
+}
+
+async function finish(input: Input, context: JobContext, epoch: Epoch) {
+  const { store, fingerprint } = context;
+  const { params } = input;
+  const { state, figures } = epoch;
+  const put = (bytes: Uint8Array) => store.putBytes(bytes);
+  const adapter = encodePeftAdapter({
+    parameters: state.parameters,
+    lora: params.lora,
+    baseModel: params.model.digest,
+  });
+  const result: TrainEpochResult = {
+    epoch: params.epoch,
+    trainLoss: epoch.meanLoss(),
+    lossTarget: figures.targetTokens ? figures.targetSum / figures.targetTokens : null,
+    lossDistilled: figures.distilledTokens ? figures.distilledSum / figures.distilledTokens : null,
+    stepLosses: figures.stepLosses,
+    targetTokens: figures.targetTokens,
+    distilledTokens: figures.distilledTokens,
+    globalStep: state.optimizer.step,
+  };
+  state.figures = null;
+  return finishStep(store, input, {
+    outputs: {
+      state: await put(encodeTrainingState(state)),
+      adapter: await put(adapter.get(ADAPTER_WEIGHTS) as Uint8Array),
+    },
+    result,
+    fingerprint,
+    telemetry: {
+      ...epoch.rates(),
+      resumes: await resumesOf(store, input.key),
+      unit: 'samples',
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    },
+  });
+}

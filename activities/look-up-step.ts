@@ -1,0 +1,20 @@
+import { latestCheckpoint } from '../artifacts/checkpoints.ts';
+import type { Store } from '../artifacts/store.ts';
+import type { LookUpInput, LookUpResult } from './contracts.ts';
+import { findStep, forWorkflow, keyOfStep } from './step-result.ts';
+
+/** The key of a step, its result when it is done, and what an unfinished one can go on from. */
+export async function lookUpStep(store: Store, { step, inputs, params }: LookUpInput): Promise<LookUpResult> {
+  const key = keyOfStep(step, inputs, params);
+  const found = await findStep(store, key);
+  if (found) return { key, found: forWorkflow(found) };
+  const resumable = await describeProgress(store, key);
+  return { key, ...(resumable ? { resumable } : {}) };
+}
+
+async function describeProgress(store: Store, key: string): Promise<string | undefined> {
+  const checkpoint = await latestCheckpoint(store, key);
+  if (checkpoint) return `checkpoint ${checkpoint.position.join('.')}`;
+  const tiles = (await store.listTiles(key)).length;
+  return tiles > 0 ? `${tiles} ${tiles === 1 ? 'tile' : 'tiles'}` : undefined;
+}

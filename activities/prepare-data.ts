@@ -1,0 +1,67 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cancellationSignal } from '@temporalio/activity';
+import { canonicalJson } from '../artifacts/canonical-json.ts';
+import type { Store } from '../artifacts/store.ts';
+import { type PreparedData, type PrepareParams, prepareData as prepare } from '../datasets/prepare.ts';
+import { SoftflowError } from '../errors.ts';
+import type { PrepareDataParams, Progress } from './contracts.ts';
+import type { CpuStepBody } from './cpu-step.ts';
+import type { Places } from './resolve-sources.ts';
+
+/** Bounds of the machine's use; they cannot change a byte. */
+const DUCK = { memoryLimit: '1GB', threads: 2 };
+
+/** Reads, filters and cuts the data into windows; the tables go into the store. */
+export function prepareData(places: Places): CpuStepBody<PrepareDataParams> {
+  return async (store, { params }, report) => {
+    const { source, ...options } = params.data as { source: unknown } & Omit<PrepareParams, 'seed'>;
+    const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-prepare-'));
+    try {
+      const prepared = await prepare(
+        await places.dataSource(source),
+        { ...options, seed: params.seed },
+        {
+          ...DUCK,
+          tmpDir,
+          signal: cancellationSignal(),
+          onProgress: ({ phase, done, total }) => report(toProgress(phase, done, total)),
+        },
+      );
+      requireSameSource(prepared, params.digest);
+      return { outputs: await putTables(store, prepared), result: prepared.result };
+    } finally {
+      await rm(tmpDir, { recursive: true, force: true });
+    }
+  };
+}
+
+async function putTables(store: Store, prepared: PreparedData) {
+  const { windows, titles } = prepared.result;
+  const put = (bytes: Uint8Array, schema: string, rows?: number) =>
+    store.putBytes(bytes, { schema, ...(rows === undefined ? {} : { rows }) });
+  return {
+    interactions: await store.putFile(prepared.interactions, { schema: 'interactions' }),
+    items: await put(prepared.items, 'items'),
+    titles: await put(prepared.titles, 'titles', titles),
+    windowsTrain: await put(prepared.windowsTrain, 'windows', windows.train),
+    windowsValid: await put(prepared.windowsValid, 'windows', windows.valid),
+    windowsTest: await put(prepared.windowsTest, 'windows', windows.test),
+    card: await store.putBytes(Buffer.from(canonicalJson(prepared.card))),
+  };
+}
+
+function requireSameSource({ card }: PreparedData, digest: string): void {
+  if (card.source.digest === digest) return;
+  throw new SoftflowError(
+    'DATA_CHANGED',
+    `The data source has changed while the run began: expected digest ${digest}, found ${card.source.digest}. ` +
+      'Start the run again once the files are complete.',
+    { details: { expected: digest, found: card.source.digest } },
+  );
+}
+
+function toProgress(phase: string, done: number, total: number): Progress {
+  return { step: 'prepareData', position: phase, done, total, unit: 'phase' };
+}

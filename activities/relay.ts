@@ -1,0 +1,114 @@
+import { activityInfo, Context, heartbeat } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import type { Store } from '../artifacts/store.ts';
+import type { Progress, StepInput, StepResult } from './contracts.ts';
+import { faultToFailure, toFailure } from './failures.ts';
+import { parseStepInput } from './step-input.ts';
+import { findStep, forWorkflow } from './step-result.ts';
+import { stopped } from './stopped.ts';
+import type { JobOutcome, Trainer, TrainerDeath, TrainerJob } from './trainer.ts';
+
+/** So many deaths of the trainer with the same unit of work in progress end the step. */
+const MAX_DEATHS_AT_A_POSITION = 3;
+
+export interface RelayDeps {
+  store: Store;
+  trainer: Trainer;
+}
+
+/**
+ * The half of a tensor step that runs in the Temporal worker: hands the job to the trainer process, passes progress on
+ * as heartbeats, and turns its end into the activity's. Imports no tensor code.
+ */
+export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<StepResult<unknown> | null> {
+  try {
+    const input = parseStepInput(raw);
+    const found = await findStep(deps.store, input.key);
+    if (found) return forWorkflow(found);
+    const job = deps.trainer.submit(input);
+    const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
+    return await conclude(deps.store, input, outcome, job.progress());
+  } catch (error) {
+    throw toFailure(error);
+  }
+}
+
+/** Waits for the job's end. As long as the trainer moves, so does the heartbeat; on cancellation it is drained. */
+async function watch(job: TrainerJob, stallTimeoutMs: number): Promise<JobOutcome> {
+  const beat = () => {
+    if (job.silentMs() > stallTimeoutMs) job.kill();
+    else heartbeat(job.progress() ?? null);
+  };
+  const timer = setInterval(beat, (activityInfo().heartbeatTimeoutMs ?? 20_000) / 4);
+  void Context.current().cancelled.catch(() => job.drain());
+  try {
+    return await job.outcome;
+  } finally {
+    clearInterval(timer);
+    heartbeat(job.progress() ?? null);
+  }
+}
+
+async function conclude(
+  store: Store,
+  input: StepInput<unknown>,
+  outcome: JobOutcome,
+  progress: Progress | undefined,
+): Promise<StepResult<unknown> | null> {
+  switch (outcome.kind) {
+    case 'done':
+      if (!outcome.result) return null;
+      await store.addTelemetry(input.key, { runId: input.circumstances.runId, ...outcome.result.telemetry });
+      return forWorkflow(outcome.result);
+    case 'drained':
+      throw stopped(outcome.position);
+    case 'failed':
+      throw faultToFailure(outcome.fault);
+    case 'died':
+      throw await afterDeath(store, input, outcome.death, progress);
+  }
+}
+
+/** Counts the death in the store, so that a step that kills its trainer every time ends instead of trying for ever. */
+async function afterDeath(
+  store: Store,
+  { key, step }: StepInput<unknown>,
+  death: TrainerDeath,
+  progress: Progress | undefined,
+): Promise<Error> {
+  const position = progress?.position ?? 'start';
+  const execution = activityInfo().workflowExecution?.runId ?? '';
+  const place = deathPosition(position);
+  await store.countDeath(key, place, { execution, position, ...death });
+  const deaths = (await store.deathsAt(key, place)).filter((details) => isOf(details, execution)).length;
+  const how = describeDeath(death);
+  const details = { key, step, position, deaths, ...death };
+  if (deaths < MAX_DEATHS_AT_A_POSITION)
+    return ApplicationFailure.retryable(
+      `The trainer died at ${step}, ${position} (${how}); trying again.`,
+      'TRAINER_DIED',
+      details,
+    );
+  return ApplicationFailure.nonRetryable(
+    `The trainer died ${deaths} times at ${step}, ${position} (${how}). Give it more memory or a smaller ` +
+      'train.microBatchSize or generation.tileRows, look into its log, then resume the run.',
+    'NO_PROGRESS',
+    details,
+  );
+}
+
+function isOf(details: unknown, execution: string): boolean {
+  return (details as { execution?: string } | null)?.execution === execution;
+}
+
+/** The numbers in a position, which is how the store names it: "epoch 2, step 3/16" is 2.3.16. */
+function deathPosition(position: string): number[] {
+  const numbers = (position.match(/\d+/g) ?? []).map(Number).slice(0, 8);
+  return numbers.length > 0 ? numbers : [0];
+}
+
+function describeDeath({ signal, exitCode, stalled, rssBytes }: TrainerDeath): string {
+  const memory = rssBytes === null ? '' : `, ${(rssBytes / 1e9).toFixed(1)} GB of memory`;
+  if (stalled) return `stalled${memory}`;
+  return `${signal ? `signal ${signal}` : `exit code ${exitCode}`}${memory}`;
+}

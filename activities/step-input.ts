@@ -1,0 +1,115 @@
+import * as z from 'zod';
+import { ArtifactRefSchema, DigestSchema } from '../artifacts/artifact-ref.ts';
+import { SoftflowError } from '../errors.ts';
+import type { StepInput, StepName } from './contracts.ts';
+
+const count = z.int().nonnegative();
+const ModelSchema = z.object({ source: z.looseObject({}), digest: DigestSchema });
+const PromptSchema = z.object({
+  noun: z.string(),
+  nounSingular: z.string(),
+  verb: z.string(),
+  template: z.string().optional(),
+  maxTokens: count,
+  truncate: z.enum(['left', 'right']),
+});
+const LoraSchema = z.object({
+  rank: z.int().positive(),
+  loraAlpha: z.number(),
+  dropout: z.number(),
+  targets: z.array(z.string()),
+});
+const GenerationSchema = z.object({
+  beamWidth: z.int().positive(),
+  maxNewTokens: z.int().positive(),
+  constrain: z.enum(['none', 'catalogue']),
+  tileRows: z.int().positive(),
+});
+const OptimizerSchema = z.object({
+  learningRate: z.number(),
+  warmupSteps: count,
+  weightDecay: z.number(),
+  maxGradNorm: z.number(),
+});
+const tensor = { model: ModelSchema, precision: z.enum(['f32', 'bf16']) };
+const generating = { ...tensor, prompt: PromptSchema, lora: LoraSchema, generation: GenerationSchema };
+const SourcesSchema = z.object({ model: ModelSchema, data: z.object({ digest: DigestSchema }) });
+const LineageStepSchema = z.object({ id: z.string(), label: z.string(), step: z.string(), key: DigestSchema });
+
+/** What each step's activity takes; the border of a process is crossed before it. */
+const PARAMS: Record<StepName, z.ZodType> = {
+  prepareData: z.strictObject({ data: z.looseObject({}), digest: DigestSchema, seed: count }),
+  encodeTitles: z.strictObject({ ...tensor, tileRows: z.int().positive() }),
+  trainEpoch: z.strictObject({
+    ...tensor,
+    stage: z.enum(['sft', 'soft']),
+    epoch: z.int().positive(),
+    lambda: z.number().min(0).max(1),
+    prompt: PromptSchema,
+    lora: LoraSchema,
+    optimizer: OptimizerSchema,
+    batchSize: z.int().positive(),
+    microBatchSize: z.int().positive(),
+    lossAverage: z.enum(['batch', 'microBatch']),
+    seed: count,
+  }),
+  selfDistill: z.strictObject(generating),
+  measureDistance: z.strictObject({ ...generating, prompts: z.int().positive() }),
+  evaluate: z.strictObject({ ...generating, ks: z.array(z.int().positive()) }),
+  evaluatePopularity: z.strictObject({ ks: z.array(z.int().positive()) }),
+  release: z.strictObject({
+    config: z.looseObject({}),
+    sources: SourcesSchema,
+    steps: z.array(LineageStepSchema),
+    chosen: z.object({ sft: z.int().positive(), soft: z.int().positive() }),
+    ks: z.array(z.int().positive()),
+    curriculum: z.array(z.looseObject({ epoch: z.int() })),
+  }),
+  renderReport: z.strictObject({ release: DigestSchema, runId: z.string(), name: z.string() }),
+};
+
+const REQUIRED_INPUTS: Record<StepName, readonly string[]> = {
+  prepareData: [],
+  encodeTitles: ['titles'],
+  trainEpoch: ['windows', 'items'],
+  selfDistill: ['windows', 'items', 'titles', 'adapter'],
+  measureDistance: ['windows', 'items', 'titles', 'embeddings'],
+  evaluate: ['windows', 'items', 'titles', 'embeddings'],
+  evaluatePopularity: ['windows', 'items', 'titles'],
+  release: ['sftAdapter', 'softAdapter'],
+  renderReport: [],
+};
+
+const CircumstancesSchema = z.strictObject({
+  runId: z.string(),
+  checkpointEverySeconds: z.number().positive(),
+  shard: z.strictObject({ index: count, count: z.int().positive() }).optional(),
+  allowDifferentBackend: z.boolean(),
+  stallTimeoutSeconds: z.number().positive(),
+});
+
+const StepInputSchema = z.strictObject({
+  step: z.enum(Object.keys(PARAMS) as [StepName, ...StepName[]]),
+  key: DigestSchema,
+  inputs: z.record(z.string(), ArtifactRefSchema),
+  params: z.unknown(),
+  circumstances: CircumstancesSchema,
+});
+
+/** @throws SoftflowError `INPUT_INVALID` with every fault, not retryable */
+export function parseStepInput<Params = unknown>(raw: unknown): StepInput<Params> {
+  const { success, data: input, error } = StepInputSchema.safeParse(raw);
+  if (!success) throw invalid('step input', z.prettifyError(error));
+  const params = PARAMS[input.step].safeParse(input.params);
+  if (!params.success) throw invalid(`parameters of ${input.step}`, z.prettifyError(params.error));
+  const missing = REQUIRED_INPUTS[input.step].filter((name) => !(name in input.inputs));
+  if (missing.length > 0) throw invalid(`inputs of ${input.step}`, `missing: ${missing.join(', ')}`);
+  return input as StepInput<Params>;
+}
+
+function invalid(what: string, faults: string): SoftflowError {
+  return new SoftflowError(
+    'INPUT_INVALID',
+    `The ${what} are not valid:\n${faults}\nWorkflow and worker are probably of different versions; update both.`,
+  );
+}

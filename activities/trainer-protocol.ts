@@ -1,0 +1,72 @@
+import * as z from 'zod';
+import type { Store } from '../artifacts/store.ts';
+import type { ModelFiles, ModelSource, Progress, StepInput, StepName, StepResult } from './contracts.ts';
+
+/**
+ * Messages between the Temporal worker (relay) and the trainer process. They carry references and small numbers only.
+ * Both sides parse what they receive: the channel is a process border.
+ */
+export const ToTrainerSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('job'),
+    id: z.string(),
+    input: z.custom<StepInput<unknown>>((v) => typeof v === 'object'),
+  }),
+  /** Finish the micro-batch or tile, write what is done, answer `drained`. */
+  z.object({ type: z.literal('drain'), id: z.string() }),
+]);
+export type ToTrainer = z.infer<typeof ToTrainerSchema>;
+
+export const FromTrainerSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('ready'), fingerprint: z.record(z.string(), z.string()), backend: z.string() }),
+  z.object({ type: z.literal('progress'), id: z.string(), progress: z.custom<Progress>((v) => typeof v === 'object') }),
+  /** A sign of life without a position to show (one per decode step or micro-batch). */
+  z.object({ type: z.literal('alive'), id: z.string() }),
+  z.object({
+    type: z.literal('done'),
+    id: z.string(),
+    result: z.custom<StepResult<unknown> | null>((v) => typeof v === 'object'),
+  }),
+  z.object({ type: z.literal('drained'), id: z.string(), position: z.string() }),
+  z.object({
+    type: z.literal('failed'),
+    id: z.string(),
+    code: z.string(),
+    message: z.string(),
+    retryable: z.boolean(),
+    details: z.record(z.string(), z.unknown()),
+  }),
+]);
+export type FromTrainer = z.infer<typeof FromTrainerSchema>;
+
+/** What a job body is given by the trainer process. */
+export interface JobContext {
+  store: Store;
+  /** Which library computes, on what: in every checkpoint and manifest, never in a key. */
+  fingerprint: Record<string, string>;
+  /** Where the files of a model source lie on this machine; fetched when they are not there yet. */
+  modelFiles(source: ModelSource): Promise<ModelFiles>;
+  progress(progress: Progress): void;
+  alive(): void;
+  /**
+   * Lets messages and signals in, which tensor code otherwise keeps out; to be awaited at each border (micro-batch, tile,
+   * decode step). `draining` learns nothing new without it.
+   */
+  breathe(): Promise<void>;
+  /** True once the job should stop at the next border and save what is done; it then throws `DrainedError`. */
+  draining(): boolean;
+}
+
+/** Thrown by a job body that stopped at a border on request; everything done is saved. */
+export class DrainedError extends Error {
+  readonly position: string;
+  constructor(position: string) {
+    super(`drained at ${position}`);
+    this.name = 'DrainedError';
+    this.position = position;
+  }
+}
+
+/** Null only from a shard that ended while tiles of other shards were missing. */
+export type Job = (input: StepInput<unknown>, context: JobContext) => Promise<StepResult<unknown> | null>;
+export type Jobs = Partial<Record<StepName, Job>>;

@@ -1,0 +1,108 @@
+import { relative } from 'node:path';
+import { digestOf } from '../../artifacts/canonical-json.ts';
+import { SoftflowError } from '../../errors.ts';
+import type { RunConfig } from '../../workflows/run-config.ts';
+import { loadConfigFile } from '../config-file.ts';
+import { EXIT } from '../exit-codes.ts';
+import { openSession, type Session } from '../session.ts';
+import { runSetup, setupNeeds } from '../setup-run.ts';
+import type { Terminal } from '../terminal.ts';
+import { ended, howToReach, isAlive, watchRun } from '../watch-run.ts';
+
+export interface RunOptions {
+  set: string[];
+  name?: string;
+  tag: string[];
+  detach?: boolean;
+  json?: boolean;
+}
+
+/** Sets up what the recipe needs, starts its run and shows it. */
+export async function run(recipe: string, options: RunOptions, terminal: Terminal): Promise<number> {
+  const overrides = [...options.set, ...(options.name === undefined ? [] : [`name=${options.name}`])];
+  const { config, file } = loadConfigFile(recipe, { overrides });
+  config.tags = [...new Set([...config.tags, ...options.tag])];
+  const { configuredTarget } = await import('../../client/connect.ts');
+  if (!configuredTarget()) await runSetup({ ...setupNeeds(config), temporal: true }, terminal);
+  const session = await openSession({ server: 'start' });
+  try {
+    const active = await findActive(session, config);
+    if (active) terminal.err(`This recipe is running already as ${active}; showing that run.`);
+    const runId = active ?? (await session.runs.start(config, { recipe: relative(process.cwd(), file) }));
+    return await present(session, runId, options, terminal);
+  } finally {
+    await session.close();
+  }
+}
+
+/** How many of the newest runs are looked at for one that does the same. */
+const NEWEST = 5;
+
+/** A run with the very same config that is under way: starting the same thing twice means to see it. */
+async function findActive({ runs }: Session, config: RunConfig): Promise<string | undefined> {
+  const wanted = digestOf(config);
+  for (const runId of (await runs.list()).slice(0, NEWEST)) {
+    if (digestOf(await runs.config(runId)) !== wanted) continue;
+    const look = await runs.look(runId);
+    if (look.status.phase === 'running' && isAlive(look)) return runId;
+  }
+  return undefined;
+}
+
+/** Takes up a run that was paused, stopped or has failed; one that goes on anyway is shown. */
+export async function resume(
+  name: string,
+  options: { detach?: boolean; json?: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  const session = await openSession({ server: 'start' });
+  try {
+    const runId = await session.runs.find(name);
+    await session.runs.resume(runId).catch((error: unknown) => {
+      if (!(error instanceof SoftflowError) || error.code !== 'RUN_ACTIVE') throw error;
+      terminal.err(`${runId} goes on already.`);
+    });
+    return await present(session, runId, options, terminal);
+  } finally {
+    await session.close();
+  }
+}
+
+/** Shows a run that was started before. */
+export async function watch(name: string, options: { json?: boolean }, terminal: Terminal): Promise<number> {
+  const session = await openSession({ server: 'if running' });
+  try {
+    const runId = await session.runs.find(name);
+    const look = await session.runs.look(runId);
+    if (!ended(look.status) && !isAlive(look)) throw notAlive(session, runId);
+    return await watchRun(session, runId, options, terminal);
+  } finally {
+    await session.close();
+  }
+}
+
+function notAlive({ connected }: Session, runId: string): SoftflowError {
+  return new SoftflowError(
+    'RUN_NOT_ACTIVE',
+    connected
+      ? `The server does not know the run ${runId} any more. Next: softflow resume ${runId}`
+      : `No server is running, so the run ${runId} stands still. Next: softflow dev start lets it go on; softflow status ${runId} shows where it is.`,
+  );
+}
+
+async function present(
+  session: Session,
+  runId: string,
+  options: { detach?: boolean; json?: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  const page = session.webUi && `${session.webUi}/namespaces/${session.namespace}/workflows/${runId}`;
+  if (options.json) terminal.out(JSON.stringify({ event: 'started', runId, ...(page ? { webUi: page } : {}) }));
+  else {
+    terminal.out(`run ${runId}`);
+    if (page) terminal.out(`web UI ${page}`);
+  }
+  if (!options.detach) return watchRun(session, runId, options, terminal);
+  if (!options.json) terminal.out(howToReach(runId));
+  return EXIT.ok;
+}

@@ -1,0 +1,52 @@
+import { SoftflowError } from '../../errors.ts';
+import type { BackendChoice } from '../../workers/backend-choices.ts';
+import type { QueueKind } from '../../workflows/task-queues.ts';
+import { EXIT } from '../exit-codes.ts';
+import { findTarget, STORE_FOLDER } from '../session.ts';
+import { suggest } from '../suggest.ts';
+import type { Terminal } from '../terminal.ts';
+
+const QUEUES: readonly QueueKind[] = ['workflow', 'cpu', 'gpu'];
+
+export interface WorkerCommandOptions {
+  queues: string;
+  taskQueue?: string;
+  backend: BackendChoice;
+  store?: string;
+}
+
+/** Serves queues until SIGTERM or Ctrl-C: what is at work is brought to its next border and saved, then it ends with 0. */
+export async function worker(options: WorkerCommandOptions, terminal: Terminal): Promise<number> {
+  const queues = parseQueues(options.queues);
+  const target = await findTarget();
+  if (!target)
+    throw new SoftflowError(
+      'USAGE',
+      'No Temporal server to work for. Set TEMPORAL_ADDRESS (or a profile), or start the embedded one: softflow dev start',
+    );
+  const { installRuntime, startWorker } = await import('../../workers/worker.ts');
+  installRuntime();
+  const running = await startWorker({
+    target,
+    queues,
+    storeRoot: options.store ?? STORE_FOLDER,
+    backend: options.backend,
+    ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
+  });
+  terminal.out(`serving ${queues.join(', ')} of ${target.address}; Ctrl-C ends after the unit of work in progress`);
+  await running.done;
+  return EXIT.ok;
+}
+
+export function parseQueues(text: string): QueueKind[] {
+  const names = text.split(',').map((name) => name.trim());
+  for (const name of names)
+    if (!QUEUES.includes(name as QueueKind)) {
+      const near = suggest(name, QUEUES);
+      throw new SoftflowError(
+        'USAGE',
+        `--queues ${text}: expected some of ${QUEUES.join(', ')}, got "${name}"${near ? `, did you mean "${near}"?` : '.'}`,
+      );
+    }
+  return [...new Set(names)] as QueueKind[];
+}

@@ -1,0 +1,122 @@
+import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun } from './live-view.ts';
+import { openRedraw } from './redraw.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface FollowOptions {
+  /** One JSON event a line instead of text. */
+  json?: boolean;
+  /** Aborted to stop following; the run is not touched. */
+  signal?: AbortSignal;
+  pollMs?: number;
+  /** Least time between two progress lines where nothing can be redrawn. */
+  progressEveryMs?: number;
+  /** How long the server may be silent before following fails. */
+  silenceMs?: number;
+  /** How long trouble must last before it is shown: a worker that is just being started is none. */
+  noticeAfterMs?: number;
+}
+
+const ENDED = new Set(['completed', 'failed', 'stopped', 'cancelled']);
+const TRANSIENT_NOTICE = 'The server does not answer; the run may go on without it. Trying again ...';
+
+/**
+ * Shows a run until it ends or `signal` is aborted, and returns the last look at it (undefined when aborted before the
+ * first). A server that is restarted meanwhile is waited for.
+ */
+export async function followRun(
+  look: () => Promise<LiveRun>,
+  terminal: Terminal,
+  options: FollowOptions = {},
+): Promise<LiveRun | undefined> {
+  const { pollMs = 1000, silenceMs = 600_000, noticeAfterMs = 8000, signal } = options;
+  const show = openShow(terminal, options);
+  const settle = lastingNotices(noticeAfterMs);
+  let last: LiveRun | undefined;
+  let answeredAt = Date.now();
+  try {
+    while (!signal?.aborted) {
+      try {
+        last = settle(await look());
+        answeredAt = Date.now();
+      } catch (error) {
+        if (!isTransient(error) || Date.now() - answeredAt > silenceMs) throw error;
+        if (last) last = { ...last, notice: TRANSIENT_NOTICE };
+      }
+      if (last) show.update(last);
+      if (last && ENDED.has(last.status.phase)) return last;
+      await sleep(pollMs, signal);
+    }
+    return last;
+  } finally {
+    show.end();
+  }
+}
+
+/** Leaves trouble out until it has lasted. */
+function lastingNotices(afterMs: number): (run: LiveRun) => LiveRun {
+  let since: number | undefined;
+  return (run) => {
+    const { notice, ...rest } = run;
+    since = notice === undefined ? undefined : (since ?? Date.now());
+    return since !== undefined && Date.now() - since < afterMs ? rest : run;
+  };
+}
+
+/** A bad request stays bad; anything the connection says may pass. */
+function isTransient(error: unknown): boolean {
+  const { retryable, code } = error as { retryable?: boolean; code?: unknown };
+  return retryable === true || typeof code === 'number';
+}
+
+interface Show {
+  update(run: LiveRun): void;
+  end(): void;
+}
+
+function openShow(terminal: Terminal, options: FollowOptions): Show {
+  if (terminal.interactive && !options.json) {
+    const redraw = openRedraw(terminal);
+    const hint = terminal.paint.dim('  Ctrl-C detaches; the run goes on.');
+    return {
+      update: (run) =>
+        redraw.draw([
+          ...renderRun(run, terminal.columns, terminal.paint),
+          ...(ENDED.has(run.status.phase) ? [] : [hint]),
+        ]),
+      end: () => redraw.end(),
+    };
+  }
+  return openLog(terminal, options);
+}
+
+function openLog(terminal: Terminal, { json = false, progressEveryMs = json ? 1000 : 10_000 }: FollowOptions): Show {
+  let last: LiveRun | undefined;
+  let lastProgress: LiveRun | undefined;
+  let progressAt = 0;
+  return {
+    update(run) {
+      const events = eventsBetween(last, run);
+      last = run;
+      if (Date.now() - progressAt >= progressEveryMs) {
+        const moved = progressEvents(lastProgress, run);
+        if (moved.length) progressAt = Date.now();
+        lastProgress = run;
+        events.push(...moved);
+      }
+      for (const event of events) terminal.out(json ? JSON.stringify(event) : eventLine(event));
+    },
+    end() {},
+  };
+}
+
+function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done);
+  });
+}

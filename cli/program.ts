@@ -1,0 +1,273 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError, Option } from 'commander';
+import { SoftflowError } from '../errors.ts';
+import { packageRoot } from '../setup/paths.ts';
+import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
+import type { RunOptions } from './commands/run.ts';
+import type { WorkerCommandOptions } from './commands/worker.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { openTerminal, sanitize, type Terminal } from './terminal.ts';
+
+/** Runs a command and returns its exit code; what the command needs is loaded only once it is chosen. */
+export async function runCli(argv: readonly string[], terminal: Terminal = openTerminal()): Promise<number> {
+  let code: number = EXIT.ok;
+  const program = buildProgram(terminal, (result) => {
+    code = result;
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    printError(error, terminal);
+    return exitCodeOf(error);
+  }
+}
+
+/** `error CODE: message`, on stderr; the stack only with SOFTFLOW_DEBUG. */
+export function printError(error: unknown, terminal: Terminal): void {
+  const code = error instanceof SoftflowError ? error.code : 'UNEXPECTED';
+  const message = error instanceof Error ? error.message : String(error);
+  terminal.err(`${terminal.paint.red('error')} ${code}: ${sanitize(message)}`);
+  if (process.env['SOFTFLOW_DEBUG'] && error instanceof Error) terminal.err(sanitize(error.stack ?? ''));
+  else if (!(error instanceof SoftflowError)) terminal.err('Set SOFTFLOW_DEBUG=1 to see where it happened.');
+}
+
+type Action = (...args: never[]) => Promise<number>;
+
+function buildProgram(terminal: Terminal, setCode: (code: number) => void): Command {
+  const program = new Command('softflow')
+    .description('SOFT (Self-Optimized Fine-Tuning) for LLM-based recommenders as durable workflows with exact resume.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpCommand(false)
+    .showSuggestionAfterError()
+    .showHelpAfterError('Run the command with --help to see what it takes.')
+    .configureOutput({
+      writeOut: (text) => terminal.raw(text),
+      writeErr: (text) => terminal.err(text.trimEnd()),
+      getOutHelpWidth: () => Math.min(terminal.columns, 100),
+      getErrHelpWidth: () => 100,
+    })
+    .exitOverride();
+  addCommands(
+    program,
+    (action: Action) =>
+      async (...args: unknown[]) =>
+        setCode(await action(...(args as never[]))),
+    terminal,
+  );
+  program.addHelpText('after', `\n${EXIT_CODES}`);
+  return program;
+}
+
+const EXIT_CODES = 'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 130 detached (the run goes on).';
+
+function packageVersion(): string {
+  return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+const collect = (value: string, all: string[]): string[] => [...all, value];
+const setOption = () =>
+  new Option('-s, --set <key=value>', 'override one field of the recipe; may be given many times')
+    .argParser(collect)
+    .default([], 'none');
+const jsonOption = () => new Option('--json', 'machine-readable output');
+
+function addCommands(
+  program: Command,
+  run: (action: Action) => (...args: unknown[]) => Promise<void>,
+  terminal: Terminal,
+): void {
+  const command = (signature: string, summary: string, ...examples: string[]) =>
+    program
+      .command(signature)
+      .summary(summary)
+      .description(summary)
+      .addHelpText('after', `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}`);
+
+  command(
+    'run <recipe>',
+    'run a recipe and show it live; Ctrl-C detaches and the run goes on',
+    'softflow run recipes/demo.yaml',
+    'softflow run my.yaml -s soft.curriculumAlpha=10 --name my-run --tag nightly',
+    'softflow run my.yaml --detach --json',
+  )
+    .addOption(setOption())
+    .option('--name <name>', 'name of the run; its id begins with it')
+    .addOption(new Option('--tag <tag>', 'tag the run; may be given many times').argParser(collect).default([], 'none'))
+    .option('--detach', 'start the run and return')
+    .addOption(jsonOption())
+    .action(
+      run(async (recipe: string, options: RunOptions) => {
+        const commands = await import('./commands/run.ts');
+        return commands.run(recipe, options, terminal);
+      }),
+    );
+
+  command(
+    'resume <run>',
+    'take up a run that was paused, stopped or has failed, from its last checkpoint',
+    'softflow resume latest',
+    'softflow resume demo-3f2a --detach',
+  )
+    .option('--detach', 'resume the run and return')
+    .addOption(jsonOption())
+    .action(
+      run(async (name: string, options: { detach?: boolean; json?: boolean }) => {
+        const { resume } = await import('./commands/run.ts');
+        return resume(name, options, terminal);
+      }),
+    );
+
+  command(
+    'watch <run>',
+    'show a run live; Ctrl-C stops watching only',
+    'softflow watch latest',
+    'softflow watch demo-3f2a --json',
+  )
+    .addOption(jsonOption())
+    .action(
+      run(async (name: string, options: { json?: boolean }) => {
+        const { watch } = await import('./commands/run.ts');
+        return watch(name, options, terminal);
+      }),
+    );
+
+  command('status <run>', 'where a run stands', 'softflow status latest', 'softflow status demo-3f2a --json')
+    .addOption(jsonOption())
+    .action(
+      run(async (name: string, options: { json?: boolean }) => {
+        const { status } = await import('./commands/runs.ts');
+        return status(name, options, terminal);
+      }),
+    );
+
+  command('list', 'the runs of this folder, newest first', 'softflow list', 'softflow list --all --json')
+    .option('--all', 'more than the newest 20')
+    .addOption(jsonOption())
+    .action(
+      run(async (options: { all?: boolean; json?: boolean }) => {
+        const { list } = await import('./commands/runs.ts');
+        return list(options, terminal);
+      }),
+    );
+
+  command('pause <run>', 'hold a run at its next micro-batch or tile', 'softflow pause latest').action(
+    run(async (name: string) => {
+      const { pause } = await import('./commands/runs.ts');
+      return pause(name, terminal);
+    }),
+  );
+
+  command('stop <run>', 'end a run; it can be resumed', 'softflow stop latest', 'softflow stop latest --after round')
+    .addOption(new Option('--after <border>', 'where to end').choices(['now', 'round']).default('now'))
+    .action(
+      run(async (name: string, options: { after: 'now' | 'round' }) => {
+        const { stop } = await import('./commands/runs.ts');
+        return stop(name, options, terminal);
+      }),
+    );
+
+  command(
+    'set <run> <key=value>',
+    'change the pace of the curriculum of a running run',
+    'softflow set latest curriculumAlpha=10',
+  ).action(
+    run(async (name: string, assignment: string) => {
+      const { set } = await import('./commands/runs.ts');
+      return set(name, assignment, terminal);
+    }),
+  );
+
+  command(
+    'validate <recipe>',
+    'check a recipe and report every fault with its place',
+    'softflow validate recipes/demo.yaml',
+    'softflow validate my.yaml -s train.maxEpochs=3',
+  )
+    .addOption(setOption())
+    .addOption(jsonOption())
+    .action(
+      run(async (recipe: string, options: { set: string[]; json?: boolean }) => {
+        const { validate } = await import('./commands/config.ts');
+        return validate(recipe, options, terminal);
+      }),
+    );
+
+  const config = program
+    .command('config')
+    .description('the schema of a recipe, or a recipe with every default filled in')
+    .summary('schema and resolved recipe');
+  config
+    .command('schema')
+    .description('print the JSON Schema of a recipe, for editors')
+    .addHelpText('after', '\nExamples:\n  $ softflow config schema > softflow.schema.json')
+    .action(
+      run(async () => {
+        const { showSchema } = await import('./commands/config.ts');
+        return showSchema(terminal);
+      }),
+    );
+  config
+    .command('show <recipe>')
+    .description('print the recipe with every default filled in and every path resolved')
+    .addOption(setOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ softflow config show recipes/demo.yaml\n  $ softflow config show my.yaml -s seed=7 --json',
+    )
+    .action(
+      run(async (recipe: string, options: { set: string[]; json?: boolean }) => {
+        const { showConfig } = await import('./commands/config.ts');
+        return showConfig(recipe, options, terminal);
+      }),
+    );
+
+  command(
+    'doctor',
+    'try everything a run needs and say what to do about trouble',
+    'softflow doctor',
+    'softflow doctor --json',
+  )
+    .addOption(jsonOption())
+    .action(
+      run(async (options: { json?: boolean }) => {
+        const { doctor } = await import('./commands/doctor.ts');
+        return doctor(options, terminal);
+      }),
+    );
+
+  command(
+    'worker',
+    'serve task queues until SIGTERM or Ctrl-C',
+    'softflow worker',
+    'softflow worker --queues gpu --backend tensorflow',
+  )
+    .option('--queues <kinds>', 'which queues: workflow, cpu, gpu', 'workflow,cpu,gpu')
+    .option('--task-queue <name>', 'base name of the queues (default: softflow)')
+    .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
+    .option('--store <folder>', 'the artifact store (default: .softflow/store)')
+    .action(
+      run(async (options: WorkerCommandOptions) => {
+        const { worker } = await import('./commands/worker.ts');
+        return worker(options, terminal);
+      }),
+    );
+
+  command(
+    'dev [action]',
+    'the embedded Temporal server and workers: start, stop or status',
+    'softflow dev start',
+    'softflow dev status --json',
+    'softflow dev stop',
+  )
+    .addOption(jsonOption())
+    .action(
+      run(async (action: string | undefined, options: { json?: boolean }) => {
+        const { dev } = await import('./commands/dev.ts');
+        return dev(action ?? 'status', options, terminal);
+      }),
+    );
+}

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import type { Store } from '../artifacts/store.ts';
+import type { TemporalTarget } from '../client/connect.ts';
+import type { Runs } from '../client/runs.ts';
+import { SoftflowError } from '../errors.ts';
+
+/** Everything of the embedded set-up and every default path lies here, in the working directory. */
+export const STATE_FOLDER = '.softflow';
+export const STORE_FOLDER = `${STATE_FOLDER}/store`;
+export const RUNS_FOLDER = `${STATE_FOLDER}/runs`;
+
+/** What a command about runs works with. */
+export interface Session {
+  runs: Runs;
+  store: Store;
+  runsFolder: string;
+  /** False when there is no server: then only the store can be asked. */
+  connected: boolean;
+  namespace: string;
+  /** Address of the embedded server's web UI. */
+  webUi?: string;
+  close(): Promise<void>;
+}
+
+interface Server {
+  target: TemporalTarget;
+  webUi?: string;
+}
+
+/**
+ * Opens the store and connects to the server: the configured one, which must answer, else the embedded one, which is
+ * started (`start`) or used only where it runs (`if running`).
+ *
+ * @throws SoftflowError `TEMPORAL_UNREACHABLE`, those of the store and of the embedded set-up
+ */
+export async function openSession(options: { server: 'start' | 'if running' }): Promise<Session> {
+  const [{ openStore }, { Runs }, { connect }] = await Promise.all([
+    import('../artifacts/store.ts'),
+    import('../client/runs.ts'),
+    import('../client/connect.ts'),
+  ]);
+  if (options.server === 'if running' && !hasStore()) throw noRuns();
+  const server = await findServer(options.server);
+  const store = await openStore(STORE_FOLDER, { create: true });
+  const client = server && (await connect(server.target));
+  return {
+    runs: new Runs({ store, ...(client ? { client } : {}) }),
+    store,
+    runsFolder: RUNS_FOLDER,
+    connected: client !== undefined,
+    namespace: server?.target.namespace ?? 'default',
+    ...(server?.webUi === undefined ? {} : { webUi: server.webUi }),
+    close: async () => client?.connection.close(),
+  };
+}
+
+export const hasStore = (): boolean => existsSync(STORE_FOLDER);
+
+function noRuns(): SoftflowError {
+  return new SoftflowError(
+    'RUN_NOT_FOUND',
+    `There are no runs in this folder (${process.cwd()} has no ${STORE_FOLDER}). Go to the folder in which the run was started, or start one: softflow run recipes/demo.yaml`,
+  );
+}
+
+/** The server that a command finds: the configured one, else the embedded one where it runs. */
+export async function findTarget(): Promise<TemporalTarget | undefined> {
+  return (await findServer('if running'))?.target;
+}
+
+async function findServer(embedded: 'start' | 'if running'): Promise<Server | undefined> {
+  const { configuredTarget } = await import('../client/connect.ts');
+  const target = configuredTarget();
+  if (target) return { target };
+  const { ensureEmbedded, findEmbedded } = await import('../workers/embedded.ts');
+  const found = embedded === 'start' ? await ensureEmbedded() : await findEmbedded();
+  return found && { target: found.target, webUi: found.uiUrl };
+}

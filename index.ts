@@ -1,0 +1,33 @@
+/**
+ * softflow's typed API: what the command does, for programs. See examples/.
+ *
+ * @example
+ * const config = defineRun({ model: { source: { registry: 'smollm2-135m-instruct' } }, data: { source: { planted: {} } } });
+ * const { target } = await ensureEmbedded();
+ * const runs = new Runs({ client: await connect(target), store: await openStore('.softflow/store', { create: true }) });
+ * const status = await runs.result(await runs.start(config));
+ */
+
+export type {
+  Metrics,
+  Progress,
+  StepInput,
+  StepName,
+  StepResult,
+  StepTelemetry,
+} from './activities/contracts.ts';
+export { CONTRACT_VERSIONS } from './activities/contracts.ts';
+export { type Activities, type ActivityDeps, createActivities } from './activities/create-activities.ts';
+export type { ArtifactRef } from './artifacts/artifact-ref.ts';
+export { openStore, type Store } from './artifacts/store.ts';
+export { type LoadedConfig, loadConfigFile } from './cli/config-file.ts';
+export { defineRun } from './cli/define-run.ts';
+export { configuredTarget, connect, type TemporalTarget } from './client/connect.ts';
+export { writeRunView } from './client/run-view.ts';
+export { type RunLook, Runs, type RunsOptions } from './client/runs.ts';
+export { SoftflowError } from './errors.ts';
+export { type Embedded, type EmbeddedOptions, ensureEmbedded, stopEmbedded } from './workers/embedded.ts';
+export { type RunningWorker, type SoftflowWorkerOptions, startWorker } from './workers/worker.ts';
+export { type RunConfig, type RunConfigInput, RunConfigSchema } from './workflows/run-config.ts';
+export type { EpochRow, RunPhase, RunStatus, Stage, StepStatus } from './workflows/run-state.ts';
+export { DEFAULT_TASK_QUEUE, type QueueKind, queueName } from './workflows/task-queues.ts';

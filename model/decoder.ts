@@ -1,0 +1,262 @@
+import type { BaseModel, LayerWeights, Projection } from './base-model.ts';
+import type { Dropout, DropoutRows } from './dropout.ts';
+import type { AttentionLayout, Rotation } from './kernels.ts';
+import type { Lora, LoraPair } from './lora.ts';
+import type { PackedBatch } from './packing.ts';
+import { rotationAt } from './rotary.ts';
+import { type Tensor, type Tensor1D, type Tensor2D, tf, tidy } from './tf.ts';
+
+/** One pass of tokens through the decoder: everything that does not change from layer to layer. */
+export interface Pass {
+  rotation: Rotation;
+  /** Attention of a layer over what its tokens may see: the packed batch itself, or a key-value cache. */
+  attend(layer: number, q: Tensor2D, k: Tensor2D, v: Tensor2D): { o: Tensor2D; saved: Tensor[] };
+  /** The gradient needs to know who saw whom. */
+  layout?: AttentionLayout;
+  lora?: Lora;
+  dropout?: Dropout;
+}
+
+/** What a projection with an adapter keeps for its gradient. */
+interface SavedLora {
+  /** Input after dropout, [t, in]. */
+  input: Tensor2D;
+  rows?: DropoutRows;
+  /** input . A^T, [t, r]. */
+  down: Tensor2D;
+}
+
+/** What a layer keeps for its gradient. */
+export interface SavedLayer {
+  x: Tensor2D;
+  r1: Tensor2D;
+  q: Tensor2D;
+  k: Tensor2D;
+  v: Tensor2D;
+  qNorm?: SavedHeadNorm;
+  kNorm?: SavedHeadNorm;
+  o: Tensor2D;
+  attention: Tensor[];
+  x2: Tensor2D;
+  r2: Tensor2D;
+  gate: Tensor2D;
+  up: Tensor2D;
+  lora: Partial<Record<Projection, SavedLora>>;
+}
+interface SavedHeadNorm {
+  x: Tensor2D;
+  r: Tensor2D;
+}
+
+/** Gradient of one projection's adapter. */
+export type LayerGradients = Partial<Record<Projection, LoraPair>>;
+
+/**
+ * One decoder layer (pre-norm, grouped-query attention, SwiGLU): [t, d] -> [t, d].
+ * Source: Touvron et al. 2023; the Llama layer of transformers. The caller disposes `y` and `saved`.
+ */
+export function layerForward(
+  model: BaseModel,
+  layer: number,
+  x: Tensor2D,
+  pass: Pass,
+): { y: Tensor2D; saved: SavedLayer } {
+  const { kernels, config } = model;
+  const weights = model.layers[layer] as LayerWeights;
+  return tidy(() => {
+    const lora: SavedLayer['lora'] = {};
+    const project = (projection: Projection, input: Tensor2D) =>
+      applyProjection(model, layer, projection, input, pass, lora);
+    const { y: h1, r: r1 } = kernels.rmsNorm(x, weights.inputNorm, config.normEps);
+    const query = headNorm(model, project('q_proj', h1), weights.qNorm);
+    const key = headNorm(model, project('k_proj', h1), weights.kNorm);
+    const q = kernels.rope(query.y, pass.rotation, config.heads);
+    const k = kernels.rope(key.y, pass.rotation, config.kvHeads);
+    const v = project('v_proj', h1);
+    const { o, saved: attention } = pass.attend(layer, q, k, v);
+    const { sum: x2, y: h2, r: r2 } = kernels.addRmsNorm(x, project('o_proj', o), weights.postNorm, config.normEps);
+    const gate = project('gate_proj', h2);
+    const up = project('up_proj', h2);
+    const y = tf.add(x2, project('down_proj', kernels.swiGlu(gate, up))) as Tensor2D;
+    const norms = { ...(query.saved && { qNorm: query.saved }), ...(key.saved && { kNorm: key.saved }) };
+    return { y, saved: { x, r1, q, k, v, ...norms, o, attention, x2, r2, gate, up, lora } };
+  });
+}
+
+/** The vector-Jacobian product of `layerForward`. `inputGradient: false` leaves out dx (the first layer needs none). */
+export function layerBackward(
+  model: BaseModel,
+  layer: number,
+  dy: Tensor2D,
+  saved: SavedLayer,
+  pass: Pass,
+  inputGradient = true,
+): { dx?: Tensor2D; gradients: LayerGradients } {
+  const { kernels, config } = model;
+  const weights = model.layers[layer] as LayerWeights;
+  return tidy(() => {
+    const gradients: LayerGradients = {};
+    const back = (projection: Projection, grad: Tensor2D) =>
+      projectionGrad(model, layer, projection, grad, pass, saved.lora[projection], gradients);
+    const { dg, du } = kernels.swiGluGrad(sum(back('down_proj', dy)), saved.gate, saved.up);
+    const dh2 = [...back('gate_proj', dg), ...back('up_proj', du)];
+    const dx2 = kernels.rmsNormGrad(dh2, saved.x2, weights.postNorm, saved.r2, dy);
+    const { q, k, v, o, attention } = saved;
+    const { dq, dk, dv } = kernels.attentionGrad(sum(back('o_proj', dx2)), q, k, v, o, attention, layoutOf(pass));
+    const dQuery = headNormGrad(model, kernels.ropeGrad(dq, pass.rotation, config.heads), saved.qNorm, weights.qNorm);
+    const dKey = headNormGrad(model, kernels.ropeGrad(dk, pass.rotation, config.kvHeads), saved.kNorm, weights.kNorm);
+    if (!inputGradient) {
+      for (const [projection, grad] of [
+        ['q_proj', dQuery],
+        ['k_proj', dKey],
+        ['v_proj', dv],
+      ] as const)
+        loraGrad(model, layer, projection, grad, pass, saved.lora[projection], gradients);
+      return { gradients };
+    }
+    const dh1 = [...back('q_proj', dQuery), ...back('k_proj', dKey), ...back('v_proj', dv)];
+    const dx = kernels.rmsNormGrad(dh1, saved.x, weights.inputNorm, saved.r1, dx2);
+    return { dx, gradients };
+  });
+}
+
+/** x W^T (+ bias) (+ scale (dropout(x) A^T) B^T). */
+function applyProjection(
+  model: BaseModel,
+  layer: number,
+  projection: Projection,
+  x: Tensor2D,
+  pass: Pass,
+  saved: SavedLayer['lora'],
+): Tensor2D {
+  const weights = model.layers[layer] as LayerWeights;
+  let y = model.kernels.linear(x, weights.projections[projection]);
+  const bias = weights.biases[projection];
+  if (bias !== undefined) y = tf.add(y, bias) as Tensor2D;
+  const pair = pass.lora?.pairs[layer]?.[projection];
+  if (pass.lora === undefined || pair === undefined) return y;
+  const rows = pass.dropout?.(layer, projection);
+  const input = rows === undefined ? x : model.kernels.dropout(x, rows);
+  const down = tf.matMul(input, pair.a, false, true) as Tensor2D; // [t, r]
+  saved[projection] = { input, down, ...(rows && { rows }) };
+  return tf.add(y, tf.matMul(tf.mul(down, pass.lora.scale), pair.b, false, true)) as Tensor2D;
+}
+
+/** The terms of dx: through the frozen matrix, and through the adapter where there is one. */
+function projectionGrad(
+  model: BaseModel,
+  layer: number,
+  projection: Projection,
+  dy: Tensor2D,
+  pass: Pass,
+  saved: SavedLora | undefined,
+  gradients: LayerGradients,
+): Tensor2D[] {
+  const weights = model.layers[layer] as LayerWeights;
+  const dx = model.kernels.linearGrad(dy, weights.projections[projection]);
+  const dLora = loraGrad(model, layer, projection, dy, pass, saved, gradients);
+  return dLora === undefined ? [dx] : [dx, dLora()];
+}
+
+function sum(terms: Tensor2D[]): Tensor2D {
+  return terms.length === 1 ? terms[0]! : (tf.addN(terms) as Tensor2D);
+}
+
+/** Gradients of A and B; the result computes the part of dx that goes through the adapter. */
+function loraGrad(
+  model: BaseModel,
+  layer: number,
+  projection: Projection,
+  dy: Tensor2D,
+  pass: Pass,
+  saved: SavedLora | undefined,
+  gradients: LayerGradients,
+): (() => Tensor2D) | undefined {
+  const pair = pass.lora?.pairs[layer]?.[projection];
+  if (pass.lora === undefined || pair === undefined || saved === undefined) return undefined;
+  const scale = pass.lora.scale;
+  const dDown = tf.mul(tf.matMul(dy, pair.b), scale) as Tensor2D; // [t, r]
+  gradients[projection] = {
+    a: tf.matMul(dDown, saved.input, true, false) as Tensor2D, // [r, in]
+    b: tf.matMul(dy, tf.mul(saved.down, scale) as Tensor2D, true, false) as Tensor2D, // [out, r]
+  };
+  return () => {
+    const dInput = tf.matMul(dDown, pair.a) as Tensor2D;
+    return saved.rows === undefined ? dInput : model.kernels.dropout(dInput, saved.rows);
+  };
+}
+
+/** RMSNorm of every head on its own (Qwen3); the identity where the model has none. */
+function headNorm(model: BaseModel, x: Tensor2D, weight: Tensor1D | undefined): { y: Tensor2D; saved?: SavedHeadNorm } {
+  if (weight === undefined) return { y: x };
+  const heads = tf.reshape(x, [-1, model.config.headSize]) as Tensor2D; // [t * h, s]
+  const { y, r } = model.kernels.rmsNorm(heads, weight, model.config.normEps);
+  return { y: tf.reshape(y, x.shape) as Tensor2D, saved: { x: heads, r } };
+}
+
+function headNormGrad(
+  model: BaseModel,
+  dy: Tensor2D,
+  saved: SavedHeadNorm | undefined,
+  weight: Tensor1D | undefined,
+): Tensor2D {
+  if (saved === undefined || weight === undefined) return dy;
+  const heads = tf.reshape(dy, saved.x.shape) as Tensor2D;
+  return tf.reshape(model.kernels.rmsNormGrad([heads], saved.x, weight, saved.r), dy.shape) as Tensor2D;
+}
+
+function layoutOf(pass: Pass): AttentionLayout {
+  if (pass.layout === undefined)
+    throw new RangeError('Expected a pass over a packed batch, got one over a cache, which has no gradient');
+  return pass.layout;
+}
+
+/** A pass over a packed batch; `dispose` frees its tables and masks. */
+export function packedPass(
+  model: BaseModel,
+  batch: Pick<PackedBatch, 'positions' | 'prefix' | 'segments'>,
+  options: { lora?: Lora | undefined; dropout?: Dropout | undefined } = {},
+): Pass & { dispose(): void } {
+  const { heads, kvHeads, headSize } = model.config;
+  const rotation = rotationAt(batch.positions, model.frequencies);
+  const layout = model.kernels.layout({ prefix: batch.prefix, segments: batch.segments, heads, kvHeads, headSize });
+  return {
+    rotation,
+    layout,
+    attend: (_, q, k, v) => model.kernels.attention(q, k, v, layout),
+    ...(options.lora && { lora: options.lora }),
+    ...(options.dropout && { dropout: options.dropout }),
+    dispose: () => {
+      rotation.dispose();
+      layout.dispose();
+    },
+  };
+}
+
+/**
+ * Hidden states before the final norm, [t, d], without keeping anything for a gradient.
+ * @param onLayer sees each layer's rotated keys and values, which are freed when it returns
+ */
+export function forwardHidden(
+  model: BaseModel,
+  ids: Int32Array,
+  pass: Pass,
+  onLayer?: (layer: number, k: Tensor2D, v: Tensor2D) => void,
+): Tensor2D {
+  let x = model.kernels.rows(model.embedding, ids);
+  for (let layer = 0; layer < model.config.layers; layer++) {
+    const { y, saved } = layerForward(model, layer, x, pass);
+    onLayer?.(layer, saved.k, saved.v);
+    tf.dispose(saved as never);
+    x = y;
+  }
+  return x;
+}
+
+/** Logits [n, v] of some rows of the last layer's hidden states. */
+export function logitsOf(model: BaseModel, hidden: Tensor2D, rows?: Int32Array): Tensor2D {
+  return tidy(() => {
+    const x = rows === undefined ? hidden : (tf.gather(hidden, tf.tensor1d(rows, 'int32')) as Tensor2D);
+    return model.kernels.linear(model.kernels.rmsNorm(x, model.finalNorm, model.config.normEps).y, model.head);
+  });
+}

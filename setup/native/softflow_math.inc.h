@@ -1,0 +1,426 @@
+// Included once for each instruction set, inside a namespace of its own. SOFTFLOW_ROWS and SOFTFLOW_VECTORS are the
+// register block of the small matrix product: so many rows by so many vectors of 16 floats.
+
+typedef float Vec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t IntVec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t UintVec __attribute__((vector_size(64), aligned(4), may_alias));
+#define SOFTFLOW_INLINE static inline __attribute__((always_inline))
+
+constexpr int64_t kLanes = 16;
+
+SOFTFLOW_INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+SOFTFLOW_INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+SOFTFLOW_INLINE Vec Splat(float x) { return Vec{} + x; }
+SOFTFLOW_INLINE Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+SOFTFLOW_INLINE int64_t RoundUp(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+// Fixed order, so that the same row gives the same sum wherever it stands.
+SOFTFLOW_INLINE float Sum(Vec v) {
+  float s[16];
+  __builtin_memcpy(s, &v, sizeof(s));
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; i++) s[i] += s[i + step];
+  return s[0];
+}
+
+SOFTFLOW_INLINE float MaxOf(Vec v) {
+  float m[16];
+  __builtin_memcpy(m, &v, sizeof(m));
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; i++) m[i] = m[i] > m[i + step] ? m[i] : m[i + step];
+  return m[0];
+}
+
+// exp by range reduction to [-ln2/2, ln2/2] and a polynomial (Cephes' expf); 0 below -87. Not a number stays not a
+// number, or a diverged run would go on unseen: hence comparisons that are false for it.
+SOFTFLOW_INLINE Vec Exp(Vec x) {
+  const Vec below = x > Splat(88.3f) ? Splat(88.3f) : x;
+  const Vec clamped = below < Splat(-87.3f) ? Splat(-87.3f) : below;
+  const Vec magic = Splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const Vec shifted = clamped * Splat(1.44269504088896341f) + magic;
+  const Vec n = shifted - magic;
+  Vec r = clamped - n * Splat(0.693359375f);
+  r = r - n * Splat(-2.12194440e-4f);
+  Vec p = Splat(1.9875691500e-4f);
+  p = p * r + Splat(1.3981999507e-3f);
+  p = p * r + Splat(8.3334519073e-3f);
+  p = p * r + Splat(4.1665795894e-2f);
+  p = p * r + Splat(1.6666665459e-1f);
+  p = p * r + Splat(5.0000001201e-1f);
+  p = p * r * r + r + Splat(1.0f);
+  const IntVec exponent = (__builtin_convertvector(n, IntVec) + 127) << 23;
+  const Vec result = p * reinterpret_cast<const Vec&>(exponent);
+  return x < Splat(-87.3f) ? Vec{} : result;
+}
+
+SOFTFLOW_INLINE Vec Sigmoid(Vec x) { return Splat(1.0f) / (Splat(1.0f) + Exp(-x)); }
+
+// ---- c[m, n] (+)= a[m, k] b[k, n]; a by strides, so that a transposed one costs nothing; n a multiple of 16 ----
+
+struct Matrix {
+  const float* data;
+  int64_t row;
+  int64_t column;
+};
+
+template <int Rows, int Vectors>
+SOFTFLOW_INLINE void Block(int64_t depth, Matrix a, const float* b, int64_t ldb, float* c, int64_t ldc, bool add) {
+  Vec sum[Rows][Vectors];
+  for (int i = 0; i < Rows; i++)
+    for (int j = 0; j < Vectors; j++) sum[i][j] = add ? Load(c + i * ldc + j * kLanes) : Vec{};
+  for (int64_t k = 0; k < depth; k++) {
+    Vec row[Vectors];
+    for (int j = 0; j < Vectors; j++) row[j] = Load(b + k * ldb + j * kLanes);
+    for (int i = 0; i < Rows; i++) {
+      const Vec factor = Splat(a.data[i * a.row + k * a.column]);
+      for (int j = 0; j < Vectors; j++) sum[i][j] += factor * row[j];
+    }
+  }
+  for (int i = 0; i < Rows; i++)
+    for (int j = 0; j < Vectors; j++) Store(c + i * ldc + j * kLanes, sum[i][j]);
+}
+
+template <int Vectors>
+SOFTFLOW_INLINE void Columns(int64_t m, int64_t depth, Matrix a, const float* b, int64_t ldb, float* c, int64_t ldc,
+                             bool add) {
+  int64_t i = 0;
+  for (; i + SOFTFLOW_ROWS <= m; i += SOFTFLOW_ROWS)
+    Block<SOFTFLOW_ROWS, Vectors>(depth, {a.data + i * a.row, a.row, a.column}, b, ldb, c + i * ldc, ldc, add);
+  for (; i < m; i++) Block<1, Vectors>(depth, {a.data + i * a.row, a.row, a.column}, b, ldb, c + i * ldc, ldc, add);
+}
+
+static void Multiply(int64_t m, int64_t n, int64_t depth, Matrix a, const float* b, int64_t ldb, float* c, int64_t ldc,
+                     bool add) {
+  int64_t j = 0;
+  for (; j + SOFTFLOW_VECTORS * kLanes <= n; j += SOFTFLOW_VECTORS * kLanes)
+    Columns<SOFTFLOW_VECTORS>(m, depth, a, b + j, ldb, c + j, ldc, add);
+  for (; j < n; j += kLanes) Columns<1>(m, depth, a, b + j, ldb, c + j, ldc, add);
+}
+
+// ---- rows ----
+
+static void RmsNorm(int64_t from, int64_t to, int64_t width, const float* x, const float* delta, const float* w,
+                    float eps, float* sum, float* y, float* r) {
+  for (int64_t t = from; t < to; t++) {
+    const float* row = x + t * width;
+    if (delta != nullptr) {
+      float* out = sum + t * width;
+      const float* d = delta + t * width;
+      for (int64_t i = 0; i < width; i++) out[i] = row[i] + d[i];
+      row = out;
+    }
+    Vec squares{};
+    int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) squares += Load(row + i) * Load(row + i);
+    float total = Sum(squares);
+    for (; i < width; i++) total += row[i] * row[i];
+    const float scale = 1.0f / __builtin_sqrtf(total / static_cast<float>(width) + eps);
+    r[t] = scale;
+    float* out = y + t * width;
+    for (int64_t j = 0; j < width; j++) out[j] = row[j] * scale * w[j];
+  }
+}
+
+static void RmsNormGrad(int64_t from, int64_t to, int64_t width, const float* const* dys, int64_t count,
+                        const float* x, const float* w, const float* r, const float* residual, float* dx) {
+  for (int64_t t = from; t < to; t++) {
+    const float* row = x + t * width;
+    float* out = dx + t * width;
+    for (int64_t i = 0; i < width; i++) {
+      float dy = dys[0][t * width + i];
+      for (int64_t c = 1; c < count; c++) dy += dys[c][t * width + i];
+      out[i] = dy * w[i];
+    }
+    Vec dots{};
+    int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) dots += Load(out + i) * Load(row + i);
+    float dot = Sum(dots);
+    for (; i < width; i++) dot += out[i] * row[i];
+    const float scale = r[t];
+    const float back = dot / static_cast<float>(width) * scale * scale * scale;
+    const float* rest = residual == nullptr ? nullptr : residual + t * width;
+    if (rest == nullptr)
+      for (int64_t j = 0; j < width; j++) out[j] = out[j] * scale - row[j] * back;
+    else
+      for (int64_t j = 0; j < width; j++) out[j] = rest[j] + (out[j] * scale - row[j] * back);
+  }
+}
+
+static void Rope(int64_t from, int64_t to, int64_t heads, int64_t half, const float* x, const float* cos,
+                 const float* sin, float sign, float* y) {
+  for (int64_t t = from; t < to; t++)
+    for (int64_t h = 0; h < heads; h++) {
+      const float* a = x + (t * heads + h) * 2 * half;
+      float* out = y + (t * heads + h) * 2 * half;
+      const float* c = cos + t * half;
+      const float* s = sin + t * half;
+      for (int64_t i = 0; i < half; i++) {
+        out[i] = a[i] * c[i] - a[half + i] * (sign * s[i]);
+        out[half + i] = a[half + i] * c[i] + a[i] * (sign * s[i]);
+      }
+    }
+}
+
+template <typename Body>
+SOFTFLOW_INLINE void ForVectors(int64_t from, int64_t to, Body body) {
+  int64_t i = from;
+  for (; i + kLanes <= to; i += kLanes) body(i, kLanes);
+  if (i < to) body(i, to - i);
+}
+
+SOFTFLOW_INLINE Vec LoadSome(const float* p, int64_t count) {
+  if (count == kLanes) return Load(p);
+  Vec v{};
+  __builtin_memcpy(&v, p, count * sizeof(float));
+  return v;
+}
+
+SOFTFLOW_INLINE void StoreSome(float* p, Vec v, int64_t count) {
+  if (count == kLanes)
+    Store(p, v);
+  else
+    __builtin_memcpy(p, &v, count * sizeof(float));
+}
+
+static void SwiGlu(int64_t from, int64_t to, const float* g, const float* u, float* a) {
+  ForVectors(from, to, [&](int64_t i, int64_t count) {
+    const Vec gate = LoadSome(g + i, count);
+    StoreSome(a + i, gate * Sigmoid(gate) * LoadSome(u + i, count), count);
+  });
+}
+
+static void SwiGluGrad(int64_t from, int64_t to, const float* da, const float* g, const float* u, float* dg,
+                       float* du) {
+  ForVectors(from, to, [&](int64_t i, int64_t count) {
+    const Vec gate = LoadSome(g + i, count);
+    const Vec d = LoadSome(da + i, count);
+    const Vec sigmoid = Sigmoid(gate);
+    const Vec silu = gate * sigmoid;
+    StoreSome(du + i, d * silu, count);
+    StoreSome(dg + i, d * LoadSome(u + i, count) * (sigmoid + silu - silu * sigmoid), count);
+  });
+}
+
+// The same hash of (key, place) as model/dropout.ts.
+static void Dropout(int64_t from, int64_t to, int64_t width, const float* x, const int32_t* keys,
+                    const int32_t* tokens, uint32_t threshold, float kept, float* y) {
+  for (int64_t t = from; t < to; t++) {
+    const uint32_t first = static_cast<uint32_t>(tokens[t]) * static_cast<uint32_t>(width);
+    const uint32_t key = static_cast<uint32_t>(keys[t]);
+    const float* row = x + t * width;
+    float* out = y + t * width;
+    for (int64_t i = 0; i < width; i++) {
+      uint32_t h = key + (first + static_cast<uint32_t>(i)) * 0x9e3779b1u;
+      h ^= h >> 16;
+      h *= 0x85ebca6bu;
+      h ^= h >> 13;
+      h *= 0xc2b2ae35u;
+      h ^= h >> 16;
+      out[i] = row[i] * (h >= threshold ? kept : 0.0f);
+    }
+  }
+}
+
+// ---- attention: one part and one kv head at a time; nothing leaves the caches but what is asked for ----
+
+constexpr int64_t kBlockRows = 24;
+
+SOFTFLOW_INLINE const float* KeyRow(const float* x, const Part& part, int64_t width, int64_t j) {
+  return x + (j < part.prefix ? j : part.start + j - part.prefix) * width;
+}
+
+// [keys, size] of one kv head, copied together; with `transposed` also [size, padded keys].
+static void Gather(const Heads& heads, const Part& part, int64_t kv_head, const float* x, float* rows,
+                   float* transposed) {
+  const int64_t keys = part.keys(), padded = RoundUp(keys), size = heads.size;
+  for (int64_t j = 0; j < padded; j++) {
+    float* out = rows + j * size;
+    if (j < keys)
+      __builtin_memcpy(out, KeyRow(x, part, heads.kv_width(), j) + kv_head * size, size * sizeof(float));
+    else
+      __builtin_memset(out, 0, size * sizeof(float));
+  }
+  if (transposed == nullptr) return;
+  for (int64_t j = 0; j < padded; j++)
+    for (int64_t i = 0; i < size; i++) transposed[i * padded + j] = rows[j * size + i];
+}
+
+// Keys that a row of the part sees: [0, first) and [second, end).
+struct Sight {
+  int64_t first, second, end;
+};
+
+SOFTFLOW_INLINE Sight SightOf(const Part& part, int64_t row) {
+  const int64_t answer = part.rest + part.target;
+  if (row < answer) return {part.prefix + row + 1, part.prefix + row + 1, part.prefix + row + 1};
+  return {part.prefix + part.rest, part.prefix + answer, part.prefix + row + 1};
+}
+
+SOFTFLOW_INLINE void Hide(float* scores, const Sight& sight, int64_t padded) {
+  const float hidden = -__builtin_inff();
+  for (int64_t j = sight.first; j < sight.second; j++) scores[j] = hidden;
+  for (int64_t j = sight.end; j < padded; j++) scores[j] = hidden;
+}
+
+SOFTFLOW_INLINE float SoftmaxRow(float* s, int64_t padded, float scale) {
+  Vec best = Splat(-__builtin_inff());
+  for (int64_t j = 0; j < padded; j += kLanes) best = Max(best, Load(s + j));
+  const float top = MaxOf(best) * scale;
+  Vec sums{};
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Vec e = Exp(Load(s + j) * Splat(scale) - Splat(top));
+    Store(s + j, e);
+    sums += e;
+  }
+  const float sum = Sum(sums);
+  const Vec inverse = Splat(1.0f / sum);
+  for (int64_t j = 0; j < padded; j += kLanes) Store(s + j, Load(s + j) * inverse);
+  return top + __builtin_logf(sum);
+}
+
+static void Attention(const Heads& heads, const Part& part, int64_t kv_head, const float* q, const float* k,
+                      const float* v, float* o, float* lse) {
+  const int64_t size = heads.size, rows = part.rows(), all = RoundUp(part.keys());
+  const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(size));
+  Scratch scratch(3 * all * size + kBlockRows * all);
+  float* key_rows = scratch.take(all * size);
+  float* keys = scratch.take(all * size);
+  float* values = scratch.take(all * size);
+  float* scores = scratch.take(kBlockRows * all);
+  Gather(heads, part, kv_head, k, key_rows, keys);
+  Gather(heads, part, kv_head, v, values, nullptr);
+  for (int64_t g = 0; g < heads.groups(); g++) {
+    const int64_t head = kv_head * heads.groups() + g;
+    for (int64_t i = 0; i < rows; i += kBlockRows) {
+      const int64_t count = rows - i < kBlockRows ? rows - i : kBlockRows;
+      const int64_t padded = RoundUp(SightOf(part, i + count - 1).end);
+      const int64_t at = (part.start + i) * heads.query_width() + head * size;
+      Multiply(count, padded, size, {q + at, heads.query_width(), 1}, keys, all, scores, all, false);
+      for (int64_t t = 0; t < count; t++) {
+        Hide(scores + t * all, SightOf(part, i + t), padded);
+        lse[(part.start + i + t) * heads.heads + head] = SoftmaxRow(scores + t * all, padded, scale);
+      }
+      Multiply(count, size, padded, {scores, all, 1}, values, size, o + at, heads.query_width(), false);
+    }
+  }
+}
+
+static void AttentionGrad(const Heads& heads, const Part& part, int64_t kv_head, const float* d_o, const float* q,
+                          const float* k, const float* v, const float* o, const float* lse, float* dq, float* dk,
+                          float* dv, float* prefix_dk, float* prefix_dv) {
+  const int64_t size = heads.size, rows = part.rows(), all = RoundUp(part.keys()), width = heads.query_width();
+  const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(size));
+  Scratch scratch(6 * all * size + 2 * kBlockRows * all);
+  float* keys = scratch.take(all * size);
+  float* keys_t = scratch.take(all * size);
+  float* values = scratch.take(all * size);
+  float* values_t = scratch.take(all * size);
+  float* d_keys = scratch.take(all * size);
+  float* d_values = scratch.take(all * size);
+  float* weights = scratch.take(kBlockRows * all);
+  float* d_scores = scratch.take(kBlockRows * all);
+  Gather(heads, part, kv_head, k, keys, keys_t);
+  Gather(heads, part, kv_head, v, values, values_t);
+  __builtin_memset(d_keys, 0, all * size * sizeof(float));
+  __builtin_memset(d_values, 0, all * size * sizeof(float));
+  for (int64_t g = 0; g < heads.groups(); g++) {
+    const int64_t head = kv_head * heads.groups() + g;
+    for (int64_t i = 0; i < rows; i += kBlockRows) {
+      const int64_t count = rows - i < kBlockRows ? rows - i : kBlockRows;
+      const int64_t padded = RoundUp(SightOf(part, i + count - 1).end);
+      const int64_t at = (part.start + i) * width + head * size;
+      Multiply(count, padded, size, {q + at, width, 1}, keys_t, all, weights, all, false);
+      Multiply(count, padded, size, {d_o + at, width, 1}, values_t, all, d_scores, all, false);
+      for (int64_t t = 0; t < count; t++) {
+        Hide(weights + t * all, SightOf(part, i + t), padded);
+        Vec dots{};
+        for (int64_t j = 0; j < size; j += kLanes) dots += Load(d_o + at + t * width + j) * Load(o + at + t * width + j);
+        const Vec dot = Splat(Sum(dots));
+        const Vec shift = Splat(lse[(part.start + i + t) * heads.heads + head]);
+        for (int64_t j = 0; j < padded; j += kLanes) {
+          float* w = weights + t * all + j;
+          float* d = d_scores + t * all + j;
+          const Vec p = Exp(Load(w) * Splat(scale) - shift);
+          Store(w, p);
+          Store(d, p * (Load(d) - dot) * Splat(scale));
+        }
+      }
+      Multiply(count, size, padded, {d_scores, all, 1}, keys, size, dq + at, width, false);
+      Multiply(padded, size, count, {d_scores, 1, all}, q + at, width, d_keys, size, true);
+      Multiply(padded, size, count, {weights, 1, all}, d_o + at, width, d_values, size, true);
+    }
+  }
+  for (int64_t j = 0; j < part.keys(); j++) {
+    const bool own = j >= part.prefix;
+    const int64_t at = (part.start + j - part.prefix) * heads.kv_width() + kv_head * size;
+    __builtin_memcpy(own ? dk + at : prefix_dk + j * size, d_keys + j * size, size * sizeof(float));
+    __builtin_memcpy(own ? dv + at : prefix_dv + j * size, d_values + j * size, size * sizeof(float));
+  }
+}
+
+// One new token of each of a prompt's beams; all query rows of a kv head lie in one vector's lanes or a few.
+static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, const DecodeInput& in, float* o) {
+  const int64_t size = heads.size, width = heads.query_width(), kv = heads.kv_width(), groups = heads.groups();
+  const int64_t queries = part.beams * groups, lanes = RoundUp(queries);
+  const int64_t shared = in.prefix + part.prompt_rest, keys = shared + in.steps;
+  const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(size));
+  Scratch scratch(size * lanes + keys * lanes + queries * size);
+  float* q_t = scratch.take(size * lanes);       // [size, lanes]
+  float* scores = scratch.take(keys * lanes);    // [keys, lanes]
+  float* out = scratch.take(queries * size);     // [queries, size]
+  __builtin_memset(q_t, 0, size * lanes * sizeof(float));
+  for (int64_t b = 0; b < part.beams; b++)
+    for (int64_t g = 0; g < groups; g++)
+      for (int64_t i = 0; i < size; i++)
+        q_t[i * lanes + b * groups + g] = in.q[(part.row + b) * width + (kv_head * groups + g) * size + i] * scale;
+  const float* k = in.prompt_k + kv_head * size;
+  const float* v = in.prompt_v + kv_head * size;
+  Multiply(in.prefix, lanes, size, {k, kv, 1}, q_t, lanes, scores, lanes, false);
+  Multiply(part.prompt_rest, lanes, size, {k + part.prompt_start * kv, kv, 1}, q_t, lanes, scores + in.prefix * lanes,
+           lanes, false);
+  for (int64_t n = 0; n < in.steps; n++)
+    for (int64_t b = 0; b < part.beams; b++) {
+      const int64_t slot = in.ancestors[(part.row + b) * in.steps + n];
+      const float* own = in.cache_k + (n * in.slots + slot) * kv + kv_head * size;
+      for (int64_t g = 0; g < groups; g++) {
+        float dot = 0;
+        const float* query = in.q + (part.row + b) * width + (kv_head * groups + g) * size;
+        Vec dots{};
+        for (int64_t i = 0; i < size; i += kLanes) dots += Load(query + i) * Load(own + i);
+        dot = Sum(dots) * scale;
+        scores[(shared + n) * lanes + b * groups + g] = dot;
+      }
+      for (int64_t i = queries; i < lanes; i++) scores[(shared + n) * lanes + i] = 0;
+    }
+  for (int64_t c = 0; c < lanes; c += kLanes) {
+    Vec best = Splat(-__builtin_inff());
+    for (int64_t j = 0; j < keys; j++) best = Max(best, Load(scores + j * lanes + c));
+    Vec sum{};
+    for (int64_t j = 0; j < keys; j++) {
+      const Vec e = Exp(Load(scores + j * lanes + c) - best);
+      Store(scores + j * lanes + c, e);
+      sum += e;
+    }
+    const Vec inverse = Splat(1.0f) / sum;
+    for (int64_t j = 0; j < keys; j++) Store(scores + j * lanes + c, Load(scores + j * lanes + c) * inverse);
+  }
+  Multiply(queries, size, in.prefix, {scores, 1, lanes}, v, kv, out, size, false);
+  Multiply(queries, size, part.prompt_rest, {scores + in.prefix * lanes, 1, lanes}, v + part.prompt_start * kv, kv, out,
+           size, true);
+  for (int64_t b = 0; b < part.beams; b++)
+    for (int64_t g = 0; g < groups; g++) {
+      float* row = out + (b * groups + g) * size;
+      for (int64_t n = 0; n < in.steps; n++) {
+        const int64_t slot = in.ancestors[(part.row + b) * in.steps + n];
+        const float* own = in.cache_v + (n * in.slots + slot) * kv + kv_head * size;
+        const Vec weight = Splat(scores[(shared + n) * lanes + b * groups + g]);
+        for (int64_t i = 0; i < size; i += kLanes) Store(row + i, Load(row + i) + weight * Load(own + i));
+      }
+      __builtin_memcpy(o + (part.row + b) * width + (kv_head * groups + g) * size, row, size * sizeof(float));
+    }
+}
+
+static const Math kMath = {SOFTFLOW_NAME, RmsNorm,   RmsNormGrad,   Rope,  SwiGlu, SwiGluGrad,
+                           Dropout,       Attention, AttentionGrad, Decode};
+
+#undef SOFTFLOW_INLINE

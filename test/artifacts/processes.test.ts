@@ -1,0 +1,110 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, expect, test } from 'vitest';
+import {
+  latestCheckpoint,
+  listCheckpoints,
+  type SaveCheckpointInput,
+  saveCheckpoint,
+} from '../../artifacts/checkpoints.ts';
+import { openStore } from '../../artifacts/store.ts';
+import { faultFigure } from '../support/fault-figures.ts';
+import { KEY, temporaryFolder } from './fixtures.ts';
+
+beforeAll(async () => {
+  const build = (await import(new URL('../../bin/build.mjs', import.meta.url).href)) as { buildIfStale(): boolean };
+  build.buildIfStale();
+});
+
+function start(script: string, ...parts: (string | number)[]): ChildProcess {
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  return spawn(process.execPath, [path, ...parts.map(String)], { stdio: ['pipe', 'pipe', 'inherit'] });
+}
+
+interface Told {
+  name: string;
+  manifest: string;
+  pointer: { won: boolean; n: number; value: string };
+  checkpoint: string;
+  tile: string;
+  death: number;
+}
+
+test('Sixty-four writers in eight processes race for the same names: one of each wins, and all agree on which. (R12)', async (context) => {
+  const root = join(await temporaryFolder(), 'store');
+  const children = Array.from({ length: 8 }, () => start('race-child.mjs', root, 8));
+  await Promise.all(children.map(({ stdout }) => stdout && once(stdout, 'data')));
+  for (const { stdin } of children) stdin?.write('go\n');
+  const answers = await Promise.all(children.map(({ stdout }) => (stdout ? text(stdout) : '[]')));
+  const told = answers.flatMap((answer) => JSON.parse(answer) as Told[]);
+  const names = new Set(told.map(({ name }) => name));
+  expect(names.size).toBe(64);
+  faultFigure(context, 64, 'one winner for 64 writers');
+
+  const winner = told.find(({ pointer }) => pointer.won)?.name ?? '';
+  expect(names).toContain(winner);
+  expect(told.filter(({ pointer }) => pointer.won)).toHaveLength(1);
+  expect(new Set(told.map(({ pointer }) => pointer.value))).toEqual(new Set([winner]));
+  for (const field of ['manifest', 'tile'] as const) expect(new Set(told.map((answer) => answer[field])).size).toBe(1);
+  expect(told.filter(({ checkpoint }) => checkpoint === 'saved')).toHaveLength(1);
+  expect(new Set(told.map(({ death }) => death)).size).toBe(64);
+
+  const store = await openStore(root);
+  expect((await store.readManifest(KEY))?.result).toBe(told[0]?.manifest);
+  expect(await readdir(join(root, 'manifests', KEY))).toEqual(['1']);
+  expect(await readdir(join(root, 'refs/current'))).toEqual(['1']);
+  expect(await readdir(join(root, 'blobs'))).toHaveLength(1);
+  expect(await readdir(join(root, 'checkpoints', KEY, 'records'))).toEqual(['1.0.0-1']);
+});
+
+function checkpoint(number: number): SaveCheckpointInput {
+  return { position: [1, number, 0], fingerprint: { backend: 'cpu' }, blob: Buffer.alloc(100_000, number) };
+}
+
+/** A store with checkpoints 1 and 2 of a step. */
+async function storeToCopy(): Promise<string> {
+  const root = join(await temporaryFolder(), 'store');
+  const store = await openStore(root, { create: true });
+  for (const number of [1, 2]) await saveCheckpoint(store, KEY, checkpoint(number));
+  return root;
+}
+
+test('A process killed at any write of a checkpoint save leaves the old checkpoint or the new, and the next one finishes. (R1)', async (context) => {
+  const original = await storeToCopy();
+  const copies = await temporaryFolder();
+  const startOnCopy = async (k: number, moment: string) => {
+    const root = join(copies, `${k}-${moment}`);
+    await cp(original, root, { recursive: true });
+    return { root, child: start('crash-child.mjs', root, k, moment) };
+  };
+  const undisturbed = (await startOnCopy(0, 'before')).child;
+  const writes = JSON.parse(undisturbed.stdout ? await text(undisturbed.stdout) : '[]') as string[];
+  const moments = (name: string) => (name === 'write' ? ['before', 'half'] : ['before']);
+  const points = writes.flatMap((name, index) => moments(name).map((moment) => ({ k: index + 1, moment })));
+  expect(points.length).toBeGreaterThan(20);
+  faultFigure(context, points.length, 'real processes killed: PASS');
+
+  const numbers: number[] = [];
+  for (const { k, moment } of points) {
+    const { root, child } = await startOnCopy(k, moment);
+    expect(await ended(child)).toBe('SIGKILL');
+    const store = await openStore(root);
+    const found = await latestCheckpoint(store, KEY);
+    const number = found?.position[1] ?? 0;
+    expect(found && Buffer.alloc(100_000, number).equals(await store.getBytes(found.blob))).toBe(true);
+    numbers.push(number);
+    await saveCheckpoint(store, KEY, checkpoint(3));
+    expect((await listCheckpoints(store, KEY)).map(({ position }) => position[1]).slice(0, 2)).toEqual([3, 2]);
+  }
+  expect(new Set(numbers)).toEqual(new Set([2, 3]));
+  expect(numbers).toEqual([...numbers].sort());
+});
+
+async function ended(child: ChildProcess): Promise<unknown> {
+  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  return signal ?? code;
+}

@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { configJsonSchema, configSchemaFile, type JsonSchema, PATH_FIELDS, schemaAt } from '../../cli/config-schema.ts';
+
+function leaves(schema: JsonSchema, path: string[] = []): [string, JsonSchema][] {
+  return (schema.anyOf ?? [schema]).flatMap((variant) =>
+    variant.properties
+      ? Object.entries(variant.properties).flatMap(([key, child]) => leaves(child, [...path, key]))
+      : [[path.join('.'), variant] as [string, JsonSchema]],
+  );
+}
+
+describe('the schema of a recipe', () => {
+  it('is the one that is shipped (else: softflow config schema > docs/config.schema.json && npm run format)', () => {
+    const shipped = readFileSync(new URL('../../docs/config.schema.json', import.meta.url), 'utf8');
+    expect(JSON.parse(shipped)).toStrictEqual(JSON.parse(configSchemaFile()));
+  });
+
+  it('knows every field that is read as a path', () => {
+    for (const path of PATH_FIELDS) expect(schemaAt(path), path.join('.')).toMatchObject({ type: 'string' });
+  });
+
+  it('has a default for every field but those of a chosen source', () => {
+    const without = leaves(configJsonSchema())
+      .filter(([, schema]) => schema.default === undefined && schema.const === undefined)
+      .map(([path]) => path);
+    expect(without).toEqual([
+      'model.source.folder',
+      'model.source.gguf',
+      'model.source.hub',
+      'model.source.tokenEnv',
+      'data.source.csv.interactions',
+      'data.source.csv.items',
+      'data.source.recbole.folder',
+      'data.source.recbole.name',
+      'prompt.template',
+      'sft.maxEpochs',
+      'soft.maxEpochs',
+    ]);
+  });
+});

@@ -1,0 +1,56 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { diskCheck, hasFault, judgeBackend, judgeSetup, nodeCheck } from '../../cli/doctor.ts';
+import type { ProbeRow } from '../../setup/probe.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'softflow-doctor-'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+const row = (name: string, state: ProbeRow['state']): ProbeRow => ({ name, state, found: 'x', advice: 'do y' });
+
+describe('doctor', () => {
+  it('refuses a Node.js that is too old', () => {
+    expect(nodeCheck('20.18.1')).toMatchObject({ state: 'fault', advice: 'softflow needs Node.js 20.19 or later.' });
+    expect(nodeCheck('20.19.0').state).toBe('ok');
+    expect(nodeCheck('24.0.0').state).toBe('ok');
+  });
+
+  it('faults a missing compiler only while the library must still be made', () => {
+    const missing = row('C++ compiler', 'missing');
+    expect(judgeSetup([missing, row('TensorFlow', 'later')])[0]).toMatchObject({ state: 'fault', advice: 'do y' });
+    expect(judgeSetup([missing, row('TensorFlow', 'ok')])[0]).toMatchObject({ state: 'warning' });
+    expect(judgeSetup([row('system', 'missing'), row('TensorFlow', 'ok')])[0]).toMatchObject({ state: 'fault' });
+    expect(judgeSetup([row('Python', 'ok')])[0]).toEqual({ name: 'Python', state: 'ok', found: 'x' });
+  });
+
+  it('judges a backend by its op, its gradient and its determinism', () => {
+    expect(
+      judgeBackend('b', { ok: true, detail: 'op and gradient agree', gflops: 183.4, deterministic: true }),
+    ).toEqual({
+      name: 'b',
+      state: 'ok',
+      found: 'op and gradient agree, 183 GFLOP/s, same bytes twice',
+    });
+    expect(judgeBackend('b', { ok: true, detail: 'd', deterministic: false }).state).toBe('warning');
+    expect(judgeBackend('b', { ok: false, detail: 'gradient is wrong' })).toMatchObject({ state: 'fault' });
+  });
+
+  it('writes and links a file where the store will be, and leaves nothing', async () => {
+    const check = await diskCheck(join(root, 'not', 'there', 'yet'));
+    expect(['ok', 'warning']).toContain(check.state);
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  it('says that a folder cannot be made below a file', async () => {
+    mkdirSync(join(root, 'd'));
+    writeFileSync(join(root, 'd', 'file'), '');
+    expect((await diskCheck(join(root, 'd', 'file', 'store'))).state).toBe('fault');
+  });
+
+  it('fails on a fault, not on a warning', () => {
+    expect(hasFault([{ name: 'a', state: 'warning', found: '' }])).toBe(false);
+    expect(hasFault([{ name: 'a', state: 'fault', found: '' }])).toBe(true);
+  });
+});

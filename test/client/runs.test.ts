@@ -1,0 +1,125 @@
+import { lstat, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openStore, type Store } from '../../artifacts/store.ts';
+import { writeRunView } from '../../client/run-view.ts';
+import { Runs } from '../../client/runs.ts';
+import { decodePeftAdapter } from '../../model/peft.ts';
+import { type RunningWorker, startWorker } from '../../workers/worker.ts';
+import { RunConfigSchema } from '../../workflows/run-config.ts';
+import { startTestWorker, tinyConfig, until } from '../support/soft-run.ts';
+import { startTestServer, type TestServer } from '../support/temporal.ts';
+
+let server: TestServer;
+let folder: string;
+let store: Store;
+let runs: Runs;
+let worker: RunningWorker;
+const config = RunConfigSchema.parse(
+  tinyConfig({ name: 'steady', train: { maxEpochs: 1, batchSize: 8, microBatchSize: 4 } }),
+);
+
+beforeAll(async () => {
+  process.env['STUB_DELAY_MS'] = '60';
+  folder = await mkdtemp(join(tmpdir(), 'softflow-runs-'));
+  server = await startTestServer();
+  store = await openStore(join(folder, 'store'), { create: true });
+  runs = new Runs({ client: server.client, store, taskQueue: 'runs', heartbeatTimeoutSeconds: 3 });
+});
+afterAll(async () => {
+  delete process.env['STUB_DELAY_MS'];
+  worker?.shutdown();
+  await worker?.done;
+  await server?.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+test('without a worker a run waits and says so', async () => {
+  const runId = await runs.start(config);
+  expect(runId).toMatch(/^steady-[0-9a-f]{8}$/);
+  const look = await runs.look(runId);
+  expect(look.status).toMatchObject({ runId, phase: 'running', stage: 'prepare' });
+  expect(look.notice).toContain('No worker');
+  await server.client.workflow.getHandle(runId).terminate('a person did it');
+  expect((await runs.look(runId)).status).toMatchObject({ phase: 'failed', error: { code: 'TERMINATED' } });
+  worker = await startTestWorker(server, store.root, 'runs');
+  await runs.resume(runId);
+  await expect(runs.resume(runId)).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
+});
+
+test('live progress comes from the heartbeats', async () => {
+  const runId = await runs.find('latest');
+  let seen: Awaited<ReturnType<typeof runs.look>> | undefined;
+  await until(async () => {
+    const look = await runs.look(runId);
+    if (look.progress.some(({ step }) => step === 'trainEpoch')) seen = look;
+    return seen !== undefined;
+  });
+  expect(seen?.progress[0]).toMatchObject({ step: 'trainEpoch', unit: 'micro-batch', total: 12 });
+  expect(seen?.elapsedSeconds).toBeGreaterThan(0);
+});
+
+test('pause, resume and stop steer a run, and a stopped one can be resumed to its end', async () => {
+  const runId = await runs.find('steady');
+  expect(await runs.pause(runId)).toMatchObject({ phase: 'paused' });
+  await expect(runs.pause(runId)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' });
+  await runs.resume(runId);
+  await runs.stop(runId, 'now');
+  expect(await runs.result(runId)).toMatchObject({ phase: 'stopped' });
+  expect((await runs.look(runId)).status.phase).toBe('stopped');
+  await expect(runs.stop(runId, 'now')).rejects.toMatchObject({ code: 'RUN_NOT_ACTIVE' });
+  await runs.resume(runId);
+  expect(await runs.result(runId)).toMatchObject({ phase: 'completed' });
+  await expect(runs.resume(runId)).rejects.toMatchObject({ code: 'RUN_COMPLETED' });
+});
+
+test('the store alone tells where runs stand, and knows them by name', async () => {
+  const offline = new Runs({ store });
+  const runId = await offline.find('latest');
+  expect((await offline.look(runId)).status.phase).toBe('completed');
+  expect(await offline.config(runId)).toEqual(JSON.parse(JSON.stringify(config)));
+  expect(await offline.list()).toEqual([runId]);
+  await expect(offline.find('nothing')).rejects.toMatchObject({
+    code: 'RUN_NOT_FOUND',
+    message: expect.stringContaining(runId),
+  });
+});
+
+test('a failed run gives its code, and its record outlives the server’s', async () => {
+  const runId = await runs.start({ ...config, evaluation: { ...config.evaluation, ks: [5000] } });
+  await expect(runs.result(runId)).rejects.toMatchObject({ code: 'CATALOGUE_TOO_SMALL' });
+  const { status } = await new Runs({ store }).look(runId);
+  expect(status).toMatchObject({ phase: 'failed', error: { code: 'CATALOGUE_TOO_SMALL' } });
+});
+
+test('a run’s folder is made from the store, and latest points to it', async () => {
+  const runId = (await runs.list())[1] as string;
+  const runsFolder = join(folder, 'runs');
+  const view = await writeRunView(store, runId, runsFolder);
+  await writeRunView(store, runId, runsFolder);
+  expect((await readdir(view)).sort()).toEqual([
+    'adapter',
+    'lineage.json',
+    'metrics.json',
+    'report.html',
+    'run.json',
+    'status.json',
+    'summary.json',
+    'telemetry.json',
+  ]);
+  expect(await readlink(join(runsFolder, 'latest'))).toBe(runId);
+  expect((await lstat(join(runsFolder, 'latest'))).isSymbolicLink()).toBe(true);
+  const run = JSON.parse(await readFile(join(view, 'run.json'), 'utf8'));
+  expect(run).toMatchObject({ runId, config: { name: 'steady' }, fingerprint: { backend: 'stub' } });
+  expect(run.lineage.steps.map(({ id }: { id: string }) => id)).toContain('soft-1-train');
+  const adapter = await decodePeftAdapter(join(view, 'adapter'));
+  expect(adapter.lora).toMatchObject({ rank: 8, targets: ['q_proj', 'v_proj'] });
+});
+
+test('a worker that finds no server says which', async () => {
+  const target = { address: '127.0.0.1:1', namespace: 'default' };
+  await expect(startWorker({ target, queues: ['cpu'], storeRoot: join(folder, 'other') })).rejects.toMatchObject({
+    code: 'TEMPORAL_UNREACHABLE',
+  });
+});

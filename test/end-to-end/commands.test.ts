@@ -1,0 +1,195 @@
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+/** The real command against the embedded server, workers and trainer, with a tiny random model. */
+const bin = fileURLToPath(new URL('../../bin/softflow.mjs', import.meta.url));
+const model = fileURLToPath(new URL('../reference/tiny-llama', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'softflow-runs-'));
+const { TEMPORAL_ADDRESS: _, NO_COLOR: __, ...env } = process.env;
+
+const RECIPE = `
+name: tiny
+model: {source: {folder: ${model}}}
+data:
+  source: {planted: {series: 10, users: 30, seriesPerUser: 3}}
+  kCore: 1
+  samples: {train: 16, valid: 4, test: 4}
+train: {batchSize: 4, microBatchSize: 4, maxEpochs: 2}
+soft: {distancePrompts: 4}
+generation: {maxNewTokens: 8, beamWidth: 2, tileRows: 4}
+evaluation: {ks: [1, 5, 10]}
+`;
+
+function softflow(args: string[], extra: Record<string, string> = {}): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, [bin, ...args], { cwd: folder, encoding: 'utf8', env: { ...env, ...extra } });
+}
+
+/** Starts a run, presses Ctrl-C as soon as it has an id, and gives that id with how the command ended. */
+function startAndDetach(): Promise<{ runId: string; code: number | null; stderr: string }> {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [bin, 'run', 'tiny.yaml'], { cwd: folder, env });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (data) => {
+      const before = stdout;
+      stdout += data;
+      if (stdout.includes(': running') && !before.includes(': running')) child.kill('SIGINT');
+    });
+    child.stderr.on('data', (data) => {
+      stderr += data;
+    });
+    child.on('close', (code) => done({ runId: /^run (\S+)$/m.exec(stdout)?.[1] ?? stdout + stderr, code, stderr }));
+  });
+}
+
+const runFile = (runId: string, file: string) => join(folder, '.softflow', 'runs', runId, file);
+
+beforeAll(() => writeFileSync(join(folder, 'tiny.yaml'), RECIPE));
+afterAll(() => {
+  softflow(['dev', 'stop']);
+  rmSync(folder, { recursive: true });
+}, 120_000);
+
+/** Long enough to be caught in the act. */
+const LONGER = ['-s', 'data.source.planted.users=100', '-s', 'data.samples.train=256'];
+
+describe('commands about runs', { timeout: 180_000 }, () => {
+  let first = '';
+
+  it('start nothing and make no folder where only asked for what is there', () => {
+    expect(softflow(['list'])).toMatchObject({
+      status: 0,
+      stdout: 'No runs yet. Next: softflow run recipes/demo.yaml\n',
+    });
+    expect(softflow(['status', 'latest'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('RUN_NOT_FOUND'),
+    });
+    expect(existsSync(join(folder, '.softflow'))).toBe(false);
+  });
+
+  it('run detaches at Ctrl-C with exit code 130 and says how to reach the run', async () => {
+    const { runId, code, stderr } = await startAndDetach();
+    expect(runId).toMatch(/^tiny-[0-9a-f]{8}$/);
+    expect(code).toBe(130);
+    expect(stderr).toContain(`softflow watch ${runId}`);
+    expect(stderr).toContain(`softflow stop ${runId}`);
+    first = runId;
+  });
+
+  it('watch shows the run to its end, the table and what was written', () => {
+    const { status, stdout } = softflow(['watch', first]);
+    expect(status).toBe(0);
+    expect(stdout).toContain(`${first}: completed`);
+    expect(stdout).toMatch(/^SOFT +\.\d{4}/m);
+    expect(stdout).toContain('npx softflow run tiny.yaml -s soft.curriculumAlpha=');
+    expect(stdout).not.toContain('\u001b');
+    for (const file of ['metrics.json', 'telemetry.json', 'run.json', 'report.html', 'adapter/adapter_config.json'])
+      expect(existsSync(runFile(first, file)), file).toBe(true);
+  });
+
+  it('run of the same recipe reuses every step, says so, and makes the same metrics byte for byte', () => {
+    const { status, stdout } = softflow(['run', 'tiny.yaml', '--name', 'again', '--tag', 'a', '--tag', 'b']);
+    expect(status).toBe(0);
+    expect(stdout).toContain('Every step was reused from an earlier run; nothing was computed again.');
+    const runId = /^run (\S+)$/m.exec(stdout)?.[1] ?? '';
+    expect(runId).toMatch(/^again-/);
+    expect(readFileSync(runFile(runId, 'metrics.json'))).toEqual(readFileSync(runFile(first, 'metrics.json')));
+    expect(readFileSync(runFile('latest', 'run.json'), 'utf8')).toContain(runId);
+  });
+
+  it('status and list tell phase and figures, also as JSON', () => {
+    const look = JSON.parse(softflow(['status', first.slice(0, 8), '--json']).stdout);
+    expect(look).toMatchObject({ status: { runId: first, phase: 'completed' }, progress: [] });
+    const runs = JSON.parse(softflow(['list', '--json']).stdout) as { runId: string }[];
+    expect(runs.map(({ runId }) => runId.replace(/-.*/, ''))).toEqual(['again', 'tiny']);
+    expect(softflow(['list']).stdout).toMatch(/^again-\w+ +completed .* loss \d/);
+  });
+
+  it('refuse what makes no sense, with a reason', () => {
+    expect(softflow(['resume', first])).toMatchObject({ status: 1, stderr: expect.stringContaining('RUN_COMPLETED') });
+    expect(softflow(['set', first, 'curriculumAlpha=3'])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('RUN_NOT_ACTIVE'),
+    });
+    expect(softflow(['set', first, 'seed=3'])).toMatchObject({ status: 2, stderr: expect.stringContaining('USAGE') });
+    expect(softflow(['status', 'nothing'])).toMatchObject({ status: 2, stderr: expect.stringContaining(first) });
+  });
+
+  it('pause holds a run, run of the same recipe shows it, resume lets it go on', () => {
+    const started = softflow(['run', 'tiny.yaml', ...LONGER, '-s', 'seed=7', '--detach', '--json']);
+    const { runId } = JSON.parse(started.stdout) as { runId: string };
+    const second = softflow(['run', 'tiny.yaml', ...LONGER, '-s', 'seed=7', '--detach', '--json']);
+    expect(second.stderr).toContain(`running already as ${runId}`);
+    expect(softflow(['pause', runId]).status).toBe(0);
+    expect(softflow(['status', runId]).stdout).toContain(`softflow resume ${runId}`);
+    expect(softflow(['pause', runId])).toMatchObject({ status: 1, stderr: expect.stringContaining('UPDATE_REFUSED') });
+    expect(softflow(['set', runId, 'curriculumAlpha=10']).status).toBe(0);
+    const resumed = softflow(['resume', runId]);
+    expect(resumed.status).toBe(0);
+    expect(resumed.stdout).toContain(`${runId}: completed`);
+  });
+
+  it('stop after the round ends a run, which can be resumed', () => {
+    const { runId } = JSON.parse(
+      softflow(['run', 'tiny.yaml', ...LONGER, '-s', 'seed=8', '--detach', '--json']).stdout,
+    ) as {
+      runId: string;
+    };
+    expect(softflow(['stop', runId, '--after', 'round']).status).toBe(0);
+    const watched = softflow(['watch', runId]);
+    expect(watched.status).toBe(1);
+    expect(watched.stderr).toContain(
+      `${runId}: stopped. Everything done so far is kept. Next: softflow resume ${runId}`,
+    );
+    expect(softflow(['resume', runId, '--detach']).status).toBe(0);
+    expect(softflow(['stop', runId]).status).toBe(0);
+  });
+
+  it('exit with 1 when the run fails, and name the way on', () => {
+    const { status, stderr } = softflow(['run', 'tiny.yaml', '-s', 'evaluation.ks=1,10,500', '--name', 'failing']);
+    expect(status).toBe(1);
+    expect(stderr).toContain('error CATALOGUE_TOO_SMALL');
+    expect(stderr).toMatch(/Next: softflow resume failing-/);
+  });
+
+  it('fail when a configured server does not answer, instead of using another', () => {
+    const { status, stderr } = softflow(['run', 'tiny.yaml'], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    expect(status).toBe(1);
+    expect(stderr).toContain('TEMPORAL_UNREACHABLE');
+    expect(softflow(['list'], { TEMPORAL_ADDRESS: 'example.org:7233' }).status).toBe(2);
+  });
+
+  it('have an API that does the same: the example of examples/ runs', () => {
+    const example = fileURLToPath(new URL('../../examples/programmatic-run.mjs', import.meta.url));
+    const { status, stdout, stderr } = spawnSync(process.execPath, [example, model], {
+      cwd: folder,
+      encoding: 'utf8',
+      env,
+    });
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/written to \.softflow\/runs\/example-/);
+  });
+
+  it('dev tells what runs and ends it; status then answers from the store', () => {
+    const running = JSON.parse(softflow(['dev', 'status', '--json']).stdout);
+    expect(running).toMatchObject({ running: true, address: expect.stringMatching(/^127\.0\.0\.1:\d+$/) });
+    expect(softflow(['dev', 'stop'])).toMatchObject({ status: 0, stdout: expect.stringContaining('Stopped.') });
+    expect(JSON.parse(softflow(['dev', '--json']).stdout)).toMatchObject({ running: false, workers: [] });
+    expect(softflow(['status', first]).stdout).toContain(`${first} completed`);
+    expect(softflow(['pause', first])).toMatchObject({ status: 1, stderr: expect.stringContaining('RUN_NOT_ACTIVE') });
+    expect(softflow(['watch', first])).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining(`${first}: completed`),
+    });
+    expect(softflow(['dev', 'stpo'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('did you mean "stop"?'),
+    });
+  });
+});

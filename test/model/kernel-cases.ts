@@ -1,0 +1,228 @@
+import type { DropoutRows } from '../../model/dropout.ts';
+import type { Kernels, Tensor, Tensor2D } from '../../model/kernels.ts';
+import { packBatch } from '../../model/packing.ts';
+import { rotationAt } from '../../model/rotary.ts';
+import { tf } from '../../model/tf.ts';
+import { uniform } from './reference.ts';
+
+/** A seeded tensor of numbers in [-scale, scale). */
+export function filled(shape: [number, number], stream: number, scale = 1): Tensor2D {
+  return tf.tensor2d(
+    Float32Array.from(uniform(shape[0] * shape[1], stream), (x) => x * scale),
+    shape,
+  );
+}
+
+/** Shape of an attention: tokens of each segment as [rest, target, distilled]. */
+export interface AttentionShape {
+  prefix: number;
+  parts: [number, number, number][];
+  heads: number;
+  kvHeads: number;
+  headSize: number;
+}
+
+export const ATTENTION_SHAPES: Record<string, AttentionShape> = {
+  'one token': { prefix: 0, parts: [[1, 0, 0]], heads: 1, kvHeads: 1, headSize: 16 },
+  'a prompt behind a prefix': { prefix: 7, parts: [[9, 0, 0]], heads: 2, kvHeads: 2, headSize: 64 },
+  'y alone': {
+    prefix: 3,
+    parts: [
+      [2, 4, 0],
+      [5, 1, 0],
+    ],
+    heads: 3,
+    kvHeads: 1,
+    headSize: 16,
+  },
+  'y-hat alone, no prefix': { prefix: 0, parts: [[2, 0, 4]], heads: 6, kvHeads: 2, headSize: 16 },
+  'y and y-hat of three prompts': {
+    prefix: 37,
+    parts: [
+      [30, 9, 5],
+      [1, 1, 1],
+      [13, 3, 17],
+    ],
+    heads: 9,
+    kvHeads: 3,
+    headSize: 64,
+  },
+  'heads of no whole vectors': { prefix: 2, parts: [[3, 2, 2]], heads: 4, kvHeads: 2, headSize: 24 },
+  'large heads': { prefix: 5, parts: [[20, 7, 6]], heads: 2, kvHeads: 2, headSize: 128 },
+};
+
+export function attentionInputs(shape: AttentionShape) {
+  const { prefix, heads, kvHeads, headSize } = shape;
+  let start = prefix;
+  const segments = shape.parts.map(([rest, target, distilled], i) => {
+    const segment = { windowId: `w${i}`, start, rest, target, distilled };
+    start += rest + target + distilled;
+    return segment;
+  });
+  return {
+    layout: { prefix, segments, heads, kvHeads, headSize },
+    q: filled([start, heads * headSize], 1),
+    k: filled([start, kvHeads * headSize], 2),
+    v: filled([start, kvHeads * headSize], 3),
+    dO: filled([start, heads * headSize], 4),
+  };
+}
+
+const attention = (shape: AttentionShape) => (kernels: Kernels) => {
+  const { layout: of, q, k, v, dO } = attentionInputs(shape);
+  const layout = kernels.layout(of);
+  const { o, saved } = kernels.attention(q, k, v, layout);
+  const { dq, dk, dv } = kernels.attentionGrad(dO, q, k, v, o, saved, layout);
+  layout.dispose();
+  tf.dispose([q, k, v, dO, saved]);
+  return [o, dq, dk, dv];
+};
+
+/** Row counts and widths: below, at and beside whole vectors of 16, and large enough for several threads. */
+const ROW_SHAPES: [number, number][] = [
+  [1, 2],
+  [1, 16],
+  [3, 15],
+  [5, 17],
+  [100, 576],
+];
+
+const norms = (shape: [number, number]) => (kernels: Kernels) => {
+  const x = filled(shape, 1);
+  const delta = filled(shape, 2);
+  const weight = tf.tensor1d(Float32Array.from(uniform(shape[1], 3), (w) => 1 + w / 10));
+  const dys = [filled(shape, 4), filled(shape, 5), filled(shape, 6)];
+  const { y, r } = kernels.rmsNorm(x, weight, 1e-5);
+  const added = kernels.addRmsNorm(x, delta, weight, 1e-5);
+  const alone = kernels.rmsNormGrad(dys.slice(0, 1), x, weight, r);
+  const summed = kernels.rmsNormGrad(dys, x, weight, r, delta);
+  tf.dispose([x, delta, weight, dys]);
+  return [y, r, added.sum, added.y, added.r, alone, summed];
+};
+
+const rotations = (heads: number, headSize: number) => (kernels: Kernels) => {
+  const tokens = 7;
+  const frequencies = Float32Array.from({ length: headSize / 2 }, (_, i) => 10_000 ** ((-2 * i) / headSize));
+  const rotation = rotationAt(Int32Array.of(0, 1, 2, 50, 51, 3, 700), frequencies);
+  const x = filled([tokens, heads * headSize], 1);
+  const outputs = [kernels.rope(x, rotation, heads), kernels.ropeGrad(x, rotation, heads)];
+  rotation.dispose();
+  x.dispose();
+  return outputs;
+};
+
+const swiGlu = (shape: [number, number]) => (kernels: Kernels) => {
+  // Gates up to 30 on both sides: where the sigmoid is as good as 0 or 1.
+  const [g, u, da] = [filled(shape, 1, 30), filled(shape, 2), filled(shape, 3)];
+  const { dg, du } = kernels.swiGluGrad(da, g, u);
+  const a = kernels.swiGlu(g, u);
+  tf.dispose([g, u, da]);
+  return [a, dg, du];
+};
+
+export function dropoutRows(rows: number, rate: number): DropoutRows {
+  return {
+    keys: Int32Array.from({ length: rows }, (_, t) => Math.imul(t >> 2, 0x2545f491)),
+    tokens: Int32Array.from({ length: rows }, (_, t) => t * 3),
+    rate,
+  };
+}
+
+const dropout = (shape: [number, number], rate: number) => (kernels: Kernels) => {
+  const x = filled(shape, 1);
+  const y = kernels.dropout(x, dropoutRows(shape[0], rate));
+  x.dispose();
+  return [y];
+};
+
+/** A decode whose beams change places and whose prompts end, one step after the other. */
+export interface DecodeShape {
+  prefix: number;
+  rests: number[];
+  beams: number;
+  heads: number;
+  kvHeads: number;
+  headSize: number;
+}
+
+export const DECODE_SHAPES: Record<string, DecodeShape> = {
+  'four beams of three prompts': { prefix: 4, rests: [3, 1, 18], beams: 4, heads: 9, kvHeads: 3, headSize: 64 },
+  'one beam, no prefix': { prefix: 0, rests: [2, 5, 1], beams: 1, heads: 2, kvHeads: 2, headSize: 16 },
+  'heads of no whole vectors': { prefix: 1, rests: [1, 2, 3], beams: 2, heads: 4, kvHeads: 2, headSize: 8 },
+  'more queries than a vector has lanes': {
+    prefix: 20,
+    rests: [1, 2, 3],
+    beams: 3,
+    heads: 16,
+    kvHeads: 2,
+    headSize: 16,
+  },
+};
+
+const decode = (shape: DecodeShape) => (kernels: Kernels) => {
+  const { prefix, rests, beams, heads, kvHeads, headSize } = shape;
+  const layers = 2;
+  const batch = packBatch(
+    rests.map((rest, i) => ({ windowId: `w${i}`, prompt: new Int32Array(prefix + rest) })),
+    prefix,
+  );
+  const cache = kernels.cache({ layers, heads, kvHeads, headSize }, batch, beams, 5);
+  const outputs: Tensor[] = [];
+  let stream = 10;
+  const next = (rows: number, count: number) => filled([rows, count * headSize], stream++);
+  for (let layer = 0; layer < layers; layer++) {
+    const [k, v] = [next(batch.ids.length, kvHeads), next(batch.ids.length, kvHeads)];
+    cache.addPrompts(k, v);
+    tf.dispose([k, v]);
+  }
+  const step = (prompts: number[], origins: number[]) => {
+    cache.advance(Int32Array.from(prompts), Int32Array.from(origins));
+    const rows = prompts.length * beams;
+    for (let layer = 0; layer < layers; layer++) {
+      const [q, k, v] = [next(rows, heads), next(rows, kvHeads), next(rows, kvHeads)];
+      outputs.push(cache.attend(layer, q, k, v));
+      tf.dispose([q, k, v]);
+    }
+  };
+  const beamsOf = (prompts: number[], pick: (beam: number) => number) =>
+    prompts.flatMap((prompt) => Array.from({ length: beams }, (_, b) => prompt * beams + pick(b)));
+  step([0, 1, 2], []);
+  step(
+    [0, 1, 2],
+    beamsOf([0, 1, 2], (b) => beams - 1 - b),
+  );
+  step(
+    [0, 2],
+    beamsOf([0, 2], (b) => b >> 1),
+  );
+  step(
+    [0, 1],
+    beamsOf([0, 1], (b) => (b + 1) % beams),
+  );
+  step(
+    [1],
+    beamsOf([1], (b) => b),
+  );
+  cache.dispose();
+  return outputs;
+};
+
+/** Every fused kernel on shapes that are odd in some way: outputs and vector-Jacobian products. The caller disposes. */
+export const KERNEL_CASES: Record<string, (kernels: Kernels) => Tensor[]> = {
+  ...named('norm of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), norms(shape)]))),
+  'rope of one head of 16': rotations(1, 16),
+  'rope of three heads of 64': rotations(3, 64),
+  'rope of two heads of 128': rotations(2, 128),
+  ...named('swiglu of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), swiGlu(shape)]))),
+  ...named('dropout of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), dropout(shape, 0.05)]))),
+  ...named('attention of', mapped(ATTENTION_SHAPES, attention)),
+  ...named('decode attention of', mapped(DECODE_SHAPES, decode)),
+};
+
+function mapped<A, B>(record: Record<string, A>, change: (value: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
+}
+
+function named<A>(prefix: string, record: Record<string, A>): Record<string, A> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [`${prefix} ${name}`, value]));
+}

@@ -1,0 +1,72 @@
+import { describe, expect, it, vi } from 'vitest';
+import { renderReportHtml } from '../../report/html.ts';
+import { buildRunSummary } from '../../report/run-summary.ts';
+import { smallRun } from './fixtures.ts';
+
+const summary = buildRunSummary(smallRun());
+const html = renderReportHtml(summary);
+const text = html.replace(/<[^>]+>/g, ' ').replace(/\s+/g, ' ');
+
+describe('HTML report', () => {
+  it('gives the same bytes however many charts the process has drawn before', () => {
+    expect(renderReportHtml(buildRunSummary(smallRun()))).toBe(html);
+  });
+
+  it('shows loss, curriculum, validation and metric charts as SVG in the page with a spoken description', () => {
+    const charts = html.match(/<svg role="img" aria-label="[^"]+"/g);
+    expect(charts).toHaveLength(6);
+    expect(charts?.[0]).toContain('Training loss by step. SFT from 3.1 to 1.4; SOFT from 2.6 to 1.6.');
+    expect(charts?.[1]).toContain('Lambda by epoch 1, 0.061; distance from 40.6 to 29.3 to 23.');
+    const ids = [...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g)) expect(ids).toContain(id);
+  });
+
+  it('leaves out the charts of what a run does not have', () => {
+    const bare = buildRunSummary(smallRun({ curriculum: [], epochs: { sft: [], soft: [] } }));
+    expect(renderReportHtml(bare).match(/<svg /g)).toHaveLength(2);
+  });
+
+  it('asks nothing of the network and runs no script', () => {
+    expect(html).toContain(`http-equiv="Content-Security-Policy" content="default-src 'none'`);
+    expect(html).not.toMatch(/<script|<link|<img|<iframe|<object|@import| src=| href=| on[a-z]+=|url\((?!#)/i);
+    expect([...html.matchAll(/https?:[^"\s)]*/g)].map(([url]) => url)).toEqual(
+      Array(6).fill('http://www.w3.org/2000/svg'),
+    );
+  });
+
+  it('escapes titles and lets no control character through', () => {
+    expect(html).toContain('&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp;');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that none is left is the point
+    expect(html).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/);
+  });
+
+  it('escapes what comes from config, card and fingerprint too', () => {
+    const evil = smallRun({ fingerprint: { cpu: '</pre><b>' }, runId: '<i>' });
+    evil.data.card = { '<u>': 1 };
+    evil.data.counts['<s>'] = 1;
+    expect(renderReportHtml(buildRunSummary(evil))).not.toMatch(/<\/pre><b>|<i>|<u>|<s>/);
+  });
+
+  it('shows the figures of every model with their intervals, and chance', () => {
+    expect(text).toMatch(/SOFT \.0156 \.000&ndash;\.047 \.0313/);
+    expect(text).toMatch(/chance \.0009 \.0043 \.0087 \.0174 \.0434/);
+    expect(text).toContain('SOFT against SFT, HR@10 +.016 within noise');
+  });
+
+  it('counts the self-distilled targets', () => {
+    expect(text).toContain('96 rows, 30 distinct texts; 19 are titles of the catalogue, 4 are the true next title.');
+  });
+
+  it('names every artifact with its digest, and the config', () => {
+    for (const row of summary.lineage) for (const { sha256 } of row.artifacts) expect(html).toContain(sha256);
+    expect(text).toContain('&quot;curriculumAlpha&quot;: 10');
+  });
+
+  it('writes nothing to the console', () => {
+    const warn = vi.spyOn(console, 'warn');
+    const error = vi.spyOn(console, 'error');
+    renderReportHtml(summary);
+    expect([...warn.mock.calls, ...error.mock.calls]).toEqual([]);
+  });
+});

@@ -1,0 +1,63 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { identify, isRunning, type ProcessIdentity } from '../../workers/process-identity.ts';
+import type { SoftflowWorkerOptions } from '../../workers/worker.ts';
+import { STUB_JOBS, until } from './soft-run.ts';
+import type { TestServer } from './temporal.ts';
+
+const SCRIPT = fileURLToPath(new URL('../../workers/worker-process.ts', import.meta.url));
+
+/** A worker of the cpu and gpu queues in a process of its own, to be killed. */
+export class WorkerProcess {
+  readonly process: ChildProcess;
+  readonly exited: Promise<{ code: number | null; signal: string | null }>;
+
+  constructor(
+    server: TestServer,
+    storeRoot: string,
+    taskQueue: string,
+    env: Record<string, string> = {},
+    jobsModule = STUB_JOBS,
+  ) {
+    const options: SoftflowWorkerOptions = {
+      target: server.target,
+      queues: ['cpu', 'gpu'],
+      taskQueue,
+      storeRoot,
+      jobsModule,
+    };
+    this.process = spawn(process.execPath, [SCRIPT, JSON.stringify(options)], {
+      env: { ...process.env, ...env },
+      stdio: 'ignore',
+    });
+    this.exited = new Promise((resolve) => {
+      this.process.on('exit', (code, signal) => resolve({ code, signal }));
+    });
+  }
+
+  /** The trainer that this worker has started; waits for it. */
+  async trainer(): Promise<ProcessIdentity> {
+    let found: ProcessIdentity | undefined;
+    await until(() => {
+      found = this.#children()[0];
+      return found !== undefined;
+    });
+    return found as ProcessIdentity;
+  }
+
+  async stop(): Promise<void> {
+    this.process.kill('SIGTERM');
+    await this.exited;
+  }
+
+  #children(): ProcessIdentity[] {
+    const { pid } = this.process;
+    const ids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    return ids.flatMap((id) => identify(Number(id)) ?? []);
+  }
+}
+
+export async function gone(identity: ProcessIdentity, seconds = 10): Promise<void> {
+  await until(() => !isRunning(identity), seconds);
+}

@@ -1,0 +1,104 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import type { WorkflowHandle } from '@temporalio/client';
+import { temporal } from '@temporalio/proto';
+import { Worker } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import { expect, test } from 'vitest';
+import { workflowBundle } from '../../workers/workflow-bundle.ts';
+import {
+  pauseUpdate,
+  resumeUpdate,
+  setCurriculumAlphaUpdate,
+  statusQuery,
+  stopUpdate,
+} from '../../workflows/messages.ts';
+import type { softWorkflow } from '../../workflows/soft-workflow.ts';
+import { startSoft, startTestWorker, tinyConfig, until } from '../support/soft-run.ts';
+import { startTestServer } from '../support/temporal.ts';
+
+const { History } = temporal.api.history.v1;
+const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url));
+
+/** Takes out what names the machine that recorded it; replay does not look at it. */
+function anonymous<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
+  for (const [key, item] of Object.entries(value)) {
+    if (key === 'identity' || key === 'stackTrace') Object.assign(value, { [key]: '' });
+    else anonymous(item);
+  }
+  return value;
+}
+const read = async (name: string) => History.decode(gunzipSync(await readFile(join(HISTORIES, `${name}.pb.gz`))));
+const replay = async (name: string, history: unknown) =>
+  Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, name);
+
+test('every recorded history replays with the workflow as it is now', async () => {
+  const names = (await readdir(HISTORIES)).map((file) => file.replace('.pb.gz', '')).sort();
+  expect(names.length).toBeGreaterThanOrEqual(7);
+  const failures: string[] = [];
+  for (const name of names)
+    await replay(name, await read(name)).catch((error: Error) => failures.push(`${name}: ${error.message}`));
+  expect(failures).toEqual([]);
+});
+
+test('a history of another workflow is noticed', async () => {
+  const history = await read('completed');
+  const scheduled = history.events.find(
+    (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'selfDistill',
+  );
+  Object.assign(scheduled?.activityTaskScheduledEventAttributes?.activityType ?? {}, { name: 'encodeTitles' });
+  await expect(replay('completed', history)).rejects.toBeInstanceOf(DeterminismViolationError);
+});
+
+/** `SOFTFLOW_RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts` makes them anew. */
+test.runIf(process.env['SOFTFLOW_RECORD_HISTORIES'])('records histories', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'softflow-histories-'));
+  const server = await startTestServer();
+  process.env['STUB_DELAY_MS'] = '50';
+  const worker = await startTestWorker(server, join(folder, 'store'), 'record');
+  const config = tinyConfig({
+    train: { maxEpochs: 1, batchSize: 8, microBatchSize: 4 },
+    evaluation: { ks: [10], zeroShot: false },
+  });
+  const record = async (name: string, handle: WorkflowHandle<typeof softWorkflow>, runId?: string) => {
+    await handle.result().catch(() => {});
+    const history = await server.client.workflow.getHandle(handle.workflowId, runId).fetchHistory();
+    await writeFile(join(HISTORIES, `${name}.pb.gz`), gzipSync(History.encode(anonymous(history)).finish()));
+  };
+  const running = (handle: WorkflowHandle<typeof softWorkflow>, id: string) =>
+    until(async () => (await handle.query(statusQuery)).steps.find((step) => step.id === id)?.state === 'running');
+  try {
+    await record('completed', await startSoft(server, 'record', { config, workflowId: 'completed' }));
+    await record('reused', await startSoft(server, 'record', { config, workflowId: 'reused' }));
+    const continued = await startSoft(server, 'record', { config, workflowId: 'continued', maxHistoryEvents: 30 });
+    await record('continued-first', continued, continued.firstExecutionRunId);
+    await record('continued-last', continued);
+    const failed = { ...config, evaluation: { ks: [5000] } };
+    await record('failed', await startSoft(server, 'record', { config: failed, workflowId: 'failed' }));
+    const steered = await startSoft(server, 'record', {
+      config: { ...config, seed: 3, shards: 2 },
+      workflowId: 'steered',
+    });
+    await running(steered, 'sft-1-train');
+    await steered.executeUpdate(pauseUpdate);
+    await steered.executeUpdate(setCurriculumAlphaUpdate, { args: [10] });
+    await steered.executeUpdate(resumeUpdate);
+    await running(steered, 'sft-1-validate');
+    await steered.executeUpdate(stopUpdate, { args: [{ after: 'round' }] });
+    await record('steered', steered);
+    const cancelled = await startSoft(server, 'record', { config: { ...config, seed: 4 }, workflowId: 'cancelled' });
+    await running(cancelled, 'sft-1-train');
+    await cancelled.cancel();
+    await record('cancelled', cancelled);
+  } finally {
+    delete process.env['STUB_DELAY_MS'];
+    worker.shutdown();
+    await worker.done;
+    await server.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,188 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Progress, StepInput } from '../activities/contracts.ts';
+import type { JobOutcome, Trainer, TrainerJob } from '../activities/trainer.ts';
+import { type FromTrainer, FromTrainerSchema, type ToTrainer } from '../activities/trainer-protocol.ts';
+import { type TrainerSettings, trainerEnvironment } from './trainer-settings.ts';
+
+const STDERR_KEPT = 4000;
+const MEMORY_INTERVAL_MS = 2000;
+const PAGE_BYTES = 4096;
+/** A trainer without work gives its memory back after so long; loading the weights again takes seconds. */
+const IDLE_MS = 300_000;
+
+/** The worker's side of the trainer process: starts it on demand, restarts it after it died, gives it one job at a time. */
+export class TrainerClient implements Trainer {
+  readonly #settings: TrainerSettings;
+  #child: Child | undefined;
+
+  constructor(settings: TrainerSettings) {
+    this.#settings = settings;
+  }
+
+  submit(input: StepInput<unknown>): TrainerJob {
+    if (!this.#child?.usable) this.#child = new Child(this.#settings);
+    return this.#child.run(input);
+  }
+
+  /** Process id of the trainer that is running, for tests and for people. */
+  get pid(): number | undefined {
+    return this.#child?.usable ? this.#child.pid : undefined;
+  }
+
+  /** Closes the channel: the trainer ends between two micro-batches. */
+  close(): void {
+    this.#child?.close();
+  }
+}
+
+/** One trainer process, from its start to its end. */
+class Child {
+  readonly #process: ChildProcess;
+  readonly #memoryTimer: NodeJS.Timeout;
+  #idleTimer: NodeJS.Timeout | undefined;
+  #job: Job | undefined;
+  #rssBytes: number | null = null;
+  #stderr = '';
+  #stalled = false;
+
+  constructor(settings: TrainerSettings) {
+    const path = fileURLToPath(new URL(`./trainer${extname(import.meta.url)}`, import.meta.url));
+    this.#process = fork(path, [JSON.stringify(settings)], {
+      env: trainerEnvironment(process.env),
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    });
+    this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => this.#keepStderr(text));
+    this.#process.on('message', (raw) => this.#receive(FromTrainerSchema.parse(raw)));
+    this.#process.on('error', (error) => this.#keepStderr(`${error.message}\n`));
+    this.#process.on('exit', (exitCode, signal) => this.#end(exitCode, signal));
+    this.#memoryTimer = setInterval(() => this.#measureMemory(), MEMORY_INTERVAL_MS);
+    this.#memoryTimer.unref();
+  }
+
+  get pid(): number | undefined {
+    return this.#process.pid;
+  }
+
+  get usable(): boolean {
+    return this.#process.connected && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  run(input: StepInput<unknown>): TrainerJob {
+    if (this.#job) throw new Error(`the trainer is busy with ${this.#job.input.step}`);
+    const job = new Job(
+      input,
+      (message) => this.#send(message),
+      () => this.#kill(),
+    );
+    clearTimeout(this.#idleTimer);
+    this.#job = job;
+    this.#send({ type: 'job', id: job.id, input });
+    return job;
+  }
+
+  close(): void {
+    if (this.#process.connected) this.#process.disconnect();
+  }
+
+  #send(message: ToTrainer): void {
+    // A channel that closes under a message is noticed by the process's exit.
+    if (this.#process.connected) this.#process.send(message, () => {});
+  }
+
+  #receive(message: FromTrainer): void {
+    const job = this.#job;
+    if (message.type === 'ready' || !job || message.id !== job.id) return;
+    const outcome = job.receive(message);
+    if (!outcome) return;
+    this.#job = undefined;
+    this.#idleTimer = setTimeout(() => this.close(), IDLE_MS);
+    this.#idleTimer.unref();
+    job.settle(outcome);
+  }
+
+  #end(exitCode: number | null, signal: NodeJS.Signals | null): void {
+    clearInterval(this.#memoryTimer);
+    const death = { exitCode, signal, stalled: this.#stalled, rssBytes: this.#rssBytes, stderr: this.#stderr };
+    this.#job?.settle({ kind: 'died', death });
+    this.#job = undefined;
+  }
+
+  #kill(): void {
+    this.#stalled = true;
+    this.#process.kill('SIGKILL');
+  }
+
+  #keepStderr(text: string): void {
+    process.stderr.write(text);
+    this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
+  }
+
+  #measureMemory(): void {
+    try {
+      this.#rssBytes = Number(readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')[1]) * PAGE_BYTES;
+    } catch {
+      // Not Linux, or the process has just ended: the last figure stays.
+    }
+  }
+}
+
+/** A job between its submission and its outcome. */
+class Job implements TrainerJob {
+  readonly id = randomUUID();
+  readonly outcome: Promise<JobOutcome>;
+  readonly input: StepInput<unknown>;
+  readonly #send: (message: ToTrainer) => void;
+  readonly kill: () => void;
+  #settle: (outcome: JobOutcome) => void = () => {};
+  #progress: Progress | undefined;
+  #lastSign = performance.now();
+
+  constructor(input: StepInput<unknown>, send: (message: ToTrainer) => void, kill: () => void) {
+    this.input = input;
+    this.#send = send;
+    this.kill = kill;
+    this.outcome = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  progress(): Progress | undefined {
+    return this.#progress;
+  }
+
+  silentMs(): number {
+    return performance.now() - this.#lastSign;
+  }
+
+  drain(): void {
+    this.#send({ type: 'drain', id: this.id });
+  }
+
+  settle(outcome: JobOutcome): void {
+    this.#settle(outcome);
+  }
+
+  /** The outcome that a message brings, if it does. */
+  receive(message: Exclude<FromTrainer, { type: 'ready' }>): JobOutcome | undefined {
+    this.#lastSign = performance.now();
+    switch (message.type) {
+      case 'progress':
+        this.#progress = message.progress;
+        return undefined;
+      case 'alive':
+        return undefined;
+      case 'done':
+        return { kind: 'done', result: message.result };
+      case 'drained':
+        return { kind: 'drained', position: message.position };
+      case 'failed': {
+        const { code, message: text, retryable, details } = message;
+        return { kind: 'failed', fault: { code, message: text, retryable, details } };
+      }
+    }
+  }
+}

@@ -1,0 +1,17 @@
+import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import type { RunStatus } from './run-state.ts';
+
+/** Where the run stands; costs no history. */
+export const statusQuery = defineQuery<RunStatus>('status');
+
+/** Stops at the next micro-batch or tile, keeps what is done, and waits for `resume`. */
+export const pauseUpdate = defineUpdate<RunStatus>('pause');
+
+/** Goes on after `pause`; also takes back a `stop` after the round. */
+export const resumeUpdate = defineUpdate<RunStatus>('resume');
+
+/** Ends the run at the next micro-batch or tile (`now`) or after the epoch in progress (`round`); it can be resumed. */
+export const stopUpdate = defineUpdate<RunStatus, [{ after: 'now' | 'round' }]>('stop');
+
+/** Another pace of the curriculum, from the next round on. */
+export const setCurriculumAlphaUpdate = defineUpdate<RunStatus, [number]>('setCurriculumAlpha');

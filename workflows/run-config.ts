@@ -1,0 +1,192 @@
+import * as z from 'zod';
+
+const int = (min: number, max = Number.MAX_SAFE_INTEGER) => z.int().min(min).max(max);
+const share = z.number().min(0).max(1);
+
+/** A CSV pair; ids are text. Column names are the file's own. */
+const CsvSourceSchema = z.strictObject({
+  interactions: z.string().describe('Path of the interactions file (CSV, TSV, .gz; relative to the recipe).'),
+  items: z.string().describe('Path of the items file: one row an item with its title.'),
+  columns: z
+    .strictObject({
+      user: z.string().default('user_id'),
+      item: z.string().default('item_id'),
+      rating: z.string().nullable().default(null).describe('Rating column, or null when there is none.'),
+      time: z.string().default('timestamp'),
+      itemsItem: z.string().default('item_id').describe('Item id column of the items file.'),
+      title: z.string().default('title'),
+    })
+    .prefault({}),
+  delimiter: z.string().min(1).max(4).default(','),
+});
+const RecboleSourceSchema = z.strictObject({
+  folder: z.string().describe('Folder with <name>.inter and <name>.item.'),
+  name: z.string(),
+  titleField: z.string().default('movie_title'),
+  yearField: z.string().nullable().default('release_year'),
+});
+/** The project's own catalogue of series whose next part follows the last one watched. */
+const PlantedSourceSchema = z.strictObject({
+  series: int(2, 5000).default(70),
+  minParts: int(2, 50).default(4),
+  maxParts: int(2, 50).default(7),
+  users: int(1, 1_000_000).default(400),
+  seriesPerUser: int(1, 100).default(4),
+  skip: share.default(0.07).describe('Chance that a user skips a part.'),
+  seed: int(0).default(42),
+});
+export const DataSourceSchema = z.union([
+  z.strictObject({ registry: z.literal('movielens-100k') }),
+  z.strictObject({ csv: CsvSourceSchema }),
+  z.strictObject({ recbole: RecboleSourceSchema }),
+  z.strictObject({ planted: PlantedSourceSchema }),
+]);
+
+export const DataConfigSchema = z.strictObject({
+  source: DataSourceSchema.describe('Where interactions and items come from; exactly one kind.'),
+  title: z
+    .strictObject({
+      clean: z.boolean().default(true).describe('Decode HTML entities, drop tags, collapse white space, strip quotes.'),
+      year: z.enum(['keep', 'strip', 'column']).default('keep').describe('The year at the end of a title.'),
+      article: z.enum(['keep', 'restore']).default('keep').describe('"Usual Suspects, The" -> "The Usual Suspects".'),
+      missing: z.enum(['drop', 'id', 'error']).default('drop'),
+    })
+    .prefault({}),
+  timeUnit: z.enum(['auto', 's', 'ms']).default('auto'),
+  ratingMin: z.number().nullable().default(null).describe('Drop interactions rated below this.'),
+  kCore: int(1)
+    .default(10)
+    .describe('Every user and item keeps at least this many rows; repeated until nothing changes.'),
+  historyLength: int(1, 1000).default(10),
+  split: z
+    .strictObject({ train: share.default(0.8), valid: share.default(0.1) })
+    .prefault({})
+    .describe('Shares of the windows, by time; the rest is test.'),
+  samples: z
+    .strictObject({ train: int(1).default(4096), valid: int(1).default(512), test: int(1).default(1000) })
+    .prefault({}),
+  maxBadRows: share.default(0.01).describe('Share of unreadable rows above which preparation fails.'),
+});
+
+export const PromptConfigSchema = z.strictObject({
+  noun: z.string().min(1).default('movies'),
+  nounSingular: z.string().min(1).default('movie'),
+  verb: z.string().min(1).default('watched'),
+  template: z
+    .string()
+    .optional()
+    .describe("A frame of your own with {noun}, {nounSingular}, {verb} and {history}; the default is the method's."),
+  maxTokens: int(16).default(700),
+  truncate: z.enum(['left', 'right']).default('left').describe('left drops the oldest items, right cuts the end.'),
+});
+
+export const ModelSourceSchema = z.union([
+  z.strictObject({ registry: z.literal('smollm2-135m-instruct') }),
+  z.strictObject({ folder: z.string() }),
+  z.strictObject({ gguf: z.string() }),
+  z.strictObject({
+    hub: z.string().describe('Hugging Face id, for instance meta-llama/Llama-3.2-3B.'),
+    revision: z.string().default('main'),
+    tokenEnv: z.string().optional().describe('Name of the environment variable that holds the access token.'),
+  }),
+]);
+
+/** One run of SOFT; every default is written here and nowhere else. */
+export const RunConfigSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/)
+      .default('soft')
+      .describe('Name of the run.'),
+    tags: z.array(z.string()).default([]),
+    model: z
+      .strictObject({ source: ModelSourceSchema, precision: z.enum(['f32', 'bf16']).default('f32') })
+      .describe('The base model; precision is that of its frozen weights in matrix products.'),
+    data: DataConfigSchema,
+    prompt: PromptConfigSchema.prefault({}),
+    lora: z
+      .strictObject({
+        rank: int(1, 1024).default(8),
+        loraAlpha: z.number().positive().default(16),
+        dropout: z.number().min(0).max(0.9).default(0.05),
+        targets: z
+          .array(z.enum(['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']))
+          .min(1)
+          .default(['q_proj', 'v_proj']),
+      })
+      .prefault({}),
+    train: z
+      .strictObject({
+        batchSize: int(1).default(256),
+        microBatchSize: int(1).default(8),
+        learningRate: z.number().positive().default(1e-4),
+        warmupSteps: int(0).default(20),
+        weightDecay: z.number().min(0).default(0),
+        maxGradNorm: z.number().positive().default(1),
+        maxEpochs: int(1).default(7),
+        patience: int(1).default(2).describe('Epochs without a better validation HR@10 before a stage stops.'),
+        select: z.enum(['best', 'last']).default('best'),
+        lossAverage: z.enum(['batch', 'microBatch']).default('batch'),
+      })
+      .prefault({}),
+    sft: z
+      .strictObject({ maxEpochs: int(1).optional() })
+      .prefault({})
+      .describe('Overrides of train for SFT.'),
+    soft: z
+      .strictObject({
+        curriculumAlpha: z.number().min(0).default(1).describe('Pace of the curriculum.'),
+        maxEpochs: int(1).optional(),
+        distancePrompts: int(1).default(256).describe('How many of the first train prompts measure the distance.'),
+      })
+      .prefault({}),
+    generation: z
+      .strictObject({
+        beamWidth: int(1, 64).default(4),
+        maxNewTokens: int(1, 1024).default(64),
+        constrain: z.enum(['none', 'catalogue']).default('none'),
+        tileRows: int(1, 4096).default(32).describe('Prompts computed together; part of the result.'),
+      })
+      .prefault({}),
+    encode: z.strictObject({ tileRows: int(1, 65536).default(128) }).prefault({}),
+    evaluation: z
+      .strictObject({
+        ks: z.array(int(1)).min(1).default([1, 5, 10, 20, 50]),
+        zeroShot: z.boolean().default(true),
+        metric: z
+          .string()
+          .regex(/^(hr|ndcg)@\d+$/)
+          .default('hr@10')
+          .describe('Validation metric of early stop.'),
+      })
+      .prefault({}),
+    checkpoint: z.strictObject({ every: z.number().positive().default(60).describe('Seconds.') }).prefault({}),
+    shards: int(1, 1024).default(1).describe('In how many activities a tile step runs; cannot change a byte.'),
+    allowDifferentBackend: z.boolean().default(false),
+    stallTimeout: z
+      .number()
+      .positive()
+      .default(600)
+      .describe('Seconds without progress before a trainer is restarted.'),
+    seed: int(0, 2 ** 32 - 1).default(42),
+  })
+  .superRefine((config, context) => {
+    if (config.train.batchSize % config.train.microBatchSize !== 0)
+      context.addIssue({
+        code: 'custom',
+        path: ['train', 'microBatchSize'],
+        message: `Expected \`microBatchSize\` to divide batchSize (${config.train.batchSize}), got ${config.train.microBatchSize}`,
+      });
+    if (config.data.split.train + config.data.split.valid >= 1)
+      context.addIssue({
+        code: 'custom',
+        path: ['data', 'split'],
+        message: `Expected train + valid below 1 so that test windows remain, got ${config.data.split.train + config.data.split.valid}`,
+      });
+  });
+
+/** A whole, resolved run config. */
+export type RunConfig = z.infer<typeof RunConfigSchema>;
+/** What a person writes: everything with a default may be left out. */
+export type RunConfigInput = z.input<typeof RunConfigSchema>;

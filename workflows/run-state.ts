@@ -1,0 +1,114 @@
+import type { Metrics, Sources, StepName, StepResult } from '../activities/contracts.ts';
+import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+
+/** The stages of a run, in order; the words of the method. */
+export const STAGES = ['prepare', 'encode', 'sft', 'self-distil', 'curriculum', 'test', 'release', 'report'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** One line of a run's plan. */
+export interface StepStatus {
+  /** Unique in its run: `sft-2-train`, `test-popularity`. */
+  id: string;
+  stage: Stage;
+  step: StepName;
+  /** For people: "SFT epoch 2: train". */
+  label: string;
+  state: 'pending' | 'running' | 'run' | 'reused';
+  key?: string;
+  /** What an unfinished step went on from. */
+  resumedFrom?: string;
+}
+
+/** One epoch of SFT, or one round of the curriculum. */
+export interface EpochRow {
+  /** 1-based. */
+  epoch: number;
+  /** Weight of the distilled targets in this epoch; 0 in SFT. */
+  lambda: number;
+  /** The distance that set lambda; null in SFT. */
+  distance: number | null;
+  /** The distance after the epoch; null in SFT. */
+  distanceAfter: number | null;
+  trainLoss: number;
+  validation: Metrics;
+}
+
+/** Where a training stage stands after its last whole epoch. */
+export interface StageState {
+  rows: EpochRow[];
+  last?: { state: ArtifactRef; adapter: ArtifactRef };
+  best?: { epoch: number; value: number; adapter: ArtifactRef };
+}
+
+/** All that a run carries from step to step, and across continue-as-new: references and small numbers only. */
+export interface SoftState {
+  stage: Stage;
+  steps: StepStatus[];
+  /** Results of the steps outside the training stages, by step id. */
+  results: Record<string, StepResult<unknown>>;
+  sft: StageState;
+  curriculum: StageState;
+  /** d_0. */
+  initialDistance?: number;
+  curriculumAlpha: number;
+  sources?: Sources;
+  /** Set once the run has ended. */
+  phase?: RunPhase;
+  paused: boolean;
+  stopAfter?: 'now' | 'round';
+  error?: RunError;
+}
+
+export interface RunError {
+  code: string;
+  message: string;
+  retryable: boolean;
+}
+
+export type RunPhase = 'running' | 'paused' | 'stopping' | 'stopped' | 'completed' | 'failed' | 'cancelled';
+
+/** Answer of the `status` query, and the summary in the store's record of the run. */
+export interface RunStatus {
+  runId: string;
+  phase: RunPhase;
+  stage: Stage;
+  steps: StepStatus[];
+  sft: EpochRow[];
+  curriculum: EpochRow[];
+  initialDistance?: number;
+  curriculumAlpha: number;
+  latest: { loss?: number; lambda?: number; distance?: number; validation?: Metrics };
+  error?: RunError;
+}
+
+export function initialState(curriculumAlpha: number, steps: StepStatus[]): SoftState {
+  return {
+    stage: 'prepare',
+    steps,
+    results: {},
+    sft: { rows: [] },
+    curriculum: { rows: [] },
+    curriculumAlpha,
+    paused: false,
+  };
+}
+
+export function toStatus(runId: string, phase: RunPhase, state: SoftState): RunStatus {
+  const last = state.curriculum.rows.at(-1) ?? state.sft.rows.at(-1);
+  const distance = state.curriculum.rows.at(-1)?.distanceAfter ?? state.initialDistance;
+  return {
+    runId,
+    phase,
+    stage: state.stage,
+    steps: state.steps,
+    sft: state.sft.rows,
+    curriculum: state.curriculum.rows,
+    ...(state.initialDistance === undefined ? {} : { initialDistance: state.initialDistance }),
+    curriculumAlpha: state.curriculumAlpha,
+    latest: {
+      ...(last ? { loss: last.trainLoss, lambda: last.lambda, validation: last.validation } : {}),
+      ...(distance === undefined || distance === null ? {} : { distance }),
+    },
+    ...(state.error ? { error: state.error } : {}),
+  };
+}

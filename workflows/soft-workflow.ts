@@ -1,0 +1,272 @@
+import { proxyActivities } from '@temporalio/workflow';
+import type {
+  DistanceResult,
+  EncodeTitlesResult,
+  LineageStep,
+  Metrics,
+  PrepareDataResult,
+  ReleaseParams,
+  RenderReportParams,
+  SelfDistillResult,
+  Sources,
+  StepResult,
+  TrainEpochResult,
+} from '../activities/contracts.ts';
+import type { LongActivities } from '../activities/create-activities.ts';
+import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import { SoftflowError } from '../errors.ts';
+import { curriculumLambda, requireInitialDistance } from './curriculum.ts';
+import { handleMessages } from './message-handlers.ts';
+import { border, concluded, openRun, type SoftWorkflowInput } from './run-lifecycle.ts';
+import { plannedSteps } from './run-plan.ts';
+import type { RunStatus, SoftState } from './run-state.ts';
+import { rankCutoffs, stepParams } from './step-params.ts';
+import { output, type Run, record, runStep } from './steps.ts';
+import { longActivityOptions } from './task-queues.ts';
+import { chosenEpoch, dropPending, finishEpoch, goesOn, validationOf } from './training-stage.ts';
+
+export type { SoftWorkflowInput } from './run-lifecycle.ts';
+
+/** What preparation hands to every later step. */
+interface Data {
+  sources: Sources;
+  items: ArtifactRef;
+  titles: ArtifactRef;
+  train: ArtifactRef;
+  valid: ArtifactRef;
+  test: ArtifactRef;
+}
+
+/** SOFT, top to bottom as in the method: SFT, self-distillation, curriculum, test. The run id is the workflow id. */
+export async function softWorkflow(input: SoftWorkflowInput): Promise<RunStatus> {
+  const run = openRun(input);
+  handleMessages(run);
+  return concluded(run, async () => {
+    if (!input.state) await record(run, 'running', true);
+    const data = await prepare(run);
+    const embeddings = await encodeTitles(run, data);
+    await border(run);
+
+    await fineTune(run, data, embeddings);
+    const distilled = await selfDistill(run, data);
+    await border(run);
+
+    await trainCurriculum(run, data, embeddings, distilled);
+    await evaluateOnTest(run, data, embeddings);
+    await border(run);
+
+    await release(run, data);
+    await renderReport(run);
+  });
+}
+
+async function prepare(run: Run): Promise<Data> {
+  const { config, state } = run;
+  const { resolveSources } = proxyActivities<LongActivities>(
+    longActivityOptions('cpu', run.queue, run.heartbeatTimeoutSeconds),
+  );
+  state.sources ??= await resolveSources({ model: config.model.source, data: config.data.source });
+  const params = stepParams(config, state.sources).prepareData();
+  const prepared = await once<PrepareDataResult>(run, 'prepare', {}, params);
+  requireCatalogue(prepared.result.titles, rankCutoffs(config));
+  return {
+    sources: state.sources,
+    items: output(prepared, 'items'),
+    titles: output(prepared, 'titles'),
+    train: output(prepared, 'windowsTrain'),
+    valid: output(prepared, 'windowsValid'),
+    test: output(prepared, 'windowsTest'),
+  };
+}
+
+async function encodeTitles(run: Run, { sources, titles }: Data): Promise<ArtifactRef> {
+  const params = stepParams(run.config, sources).encodeTitles();
+  return output(await once<EncodeTitlesResult>(run, 'encode', { titles }, params), 'embeddings');
+}
+
+/** SFT on the real targets, until validation no longer improves. */
+async function fineTune(run: Run, data: Data, embeddings: ArtifactRef): Promise<void> {
+  const stage = run.state.sft;
+  while (goesOn(run, 'sft')) {
+    const epoch = stage.rows.length + 1;
+    const trained = await trainEpoch(run, data, 'sft', epoch, 0);
+    const validation = await evaluate(run, data, embeddings, `sft-${epoch}-validate`, output(trained, 'adapter'));
+    const { trainLoss } = trained.result;
+    const row = { epoch, lambda: 0, distance: null, distanceAfter: null, trainLoss, validation };
+    await finishEpoch(run, 'sft', trained, row);
+    await border(run);
+  }
+  dropPending(run, 'sft');
+}
+
+/** The tuned model answers its own training prompts. */
+async function selfDistill(run: Run, { sources, items, titles, train }: Data): Promise<ArtifactRef> {
+  const inputs = { windows: train, items, titles, adapter: chosenEpoch(run, 'sft').adapter };
+  const params = stepParams(run.config, sources).selfDistill();
+  return output(await once<SelfDistillResult>(run, 'self-distil', inputs, params), 'distilled');
+}
+
+/** A fresh adapter on a mix that moves from the distilled targets to the real ones, as the distance falls. */
+async function trainCurriculum(run: Run, data: Data, embeddings: ArtifactRef, distilled: ArtifactRef): Promise<void> {
+  const { state } = run;
+  const stage = state.curriculum;
+  state.initialDistance ??= await measureInitialDistance(run, data, embeddings);
+  const { initialDistance } = state;
+  const lambdaAfter = (distance: number) => curriculumLambda(state.curriculumAlpha, distance, initialDistance);
+  while (goesOn(run, 'curriculum')) {
+    const epoch = stage.rows.length + 1;
+    const distance = stage.rows.at(-1)?.distanceAfter ?? initialDistance;
+    const lambda = lambdaAfter(distance);
+    const trained = await trainEpoch(run, data, 'curriculum', epoch, lambda, distilled);
+    const adapter = output(trained, 'adapter');
+    const distanceAfter = await measureDistance(run, data, embeddings, `soft-${epoch}-distance`, adapter);
+    // Also when no further round needs it: a distance that is not finite ends the run at the round that made it.
+    lambdaAfter(distanceAfter);
+    const validation = await evaluate(run, data, embeddings, `soft-${epoch}-validate`, adapter);
+    const { trainLoss } = trained.result;
+    await finishEpoch(run, 'curriculum', trained, { epoch, lambda, distance, distanceAfter, trainLoss, validation });
+    await border(run);
+  }
+  dropPending(run, 'curriculum');
+}
+
+/** d_0: the distance of the base model, before SOFT training. */
+async function measureInitialDistance(run: Run, data: Data, embeddings: ArtifactRef): Promise<number> {
+  const distance = await measureDistance(run, data, embeddings, 'soft-0-distance');
+  requireInitialDistance(distance);
+  return distance;
+}
+
+/** Every model on the same test windows. */
+async function evaluateOnTest(
+  run: Run,
+  { sources, items, titles, test }: Data,
+  embeddings: ArtifactRef,
+): Promise<void> {
+  const params = stepParams(run.config, sources);
+  const ranked = { windows: test, items, titles };
+  await once<Metrics>(run, 'test-popularity', ranked, params.evaluatePopularity());
+  const evaluated = (id: string, adapter: { adapter?: ArtifactRef }) =>
+    once<Metrics>(run, id, { ...ranked, embeddings, ...adapter }, params.evaluate());
+  if (run.config.evaluation.zeroShot) await evaluated('test-zeroShot', {});
+  await evaluated('test-sft', { adapter: chosenEpoch(run, 'sft').adapter });
+  await evaluated('test-soft', { adapter: chosenEpoch(run, 'curriculum').adapter });
+}
+
+async function release(run: Run, { sources }: Data): Promise<void> {
+  const { config, state } = run;
+  const [sft, soft] = [chosenEpoch(run, 'sft'), chosenEpoch(run, 'curriculum')];
+  // What names a run or changes only how it runs is no part of a release.
+  const { name: _, tags: __, checkpoint: ___, shards: ____, stallTimeout: _____, ...results } = config;
+  const params: ReleaseParams = {
+    config: results,
+    sources,
+    steps: lineageSteps(state),
+    chosen: { sft: sft.epoch, soft: soft.epoch },
+    ks: rankCutoffs(config),
+    curriculum: state.curriculum.rows.map((row) => ({
+      epoch: row.epoch,
+      lambda: row.lambda,
+      distance: row.distance as number,
+      distanceAfter: row.distanceAfter as number,
+      trainLoss: row.trainLoss,
+      validation: validationOf(run, row),
+    })),
+  };
+  await once(run, 'release', { sftAdapter: sft.adapter, softAdapter: soft.adapter }, params);
+}
+
+async function renderReport(run: Run): Promise<void> {
+  const { key } = run.state.results['release'] as StepResult<unknown>;
+  const params: RenderReportParams = { release: key, runId: run.id, name: run.config.name };
+  await once(run, 'report', {}, params);
+}
+
+/** A step outside the training stages. Its result is carried along, so it is not even looked up a second time. */
+async function once<Result>(
+  run: Run,
+  id: string,
+  inputs: Record<string, ArtifactRef>,
+  params: unknown,
+): Promise<StepResult<Result>> {
+  run.state.results[id] ??= await runStep(run, { ...planned(run, id), inputs, params });
+  return run.state.results[id] as StepResult<Result>;
+}
+
+function trainEpoch(
+  run: Run,
+  { sources, items, train }: Data,
+  stage: 'sft' | 'curriculum',
+  epoch: number,
+  lambda: number,
+  distilled?: ArtifactRef,
+): Promise<StepResult<Omit<TrainEpochResult, 'stepLosses'>>> {
+  const before = run.state[stage].last;
+  const name = stage === 'sft' ? 'sft' : 'soft';
+  return runStep(run, {
+    ...planned(run, `${name}-${epoch}-train`),
+    inputs: {
+      windows: train,
+      items,
+      ...(distilled && lambda > 0 ? { distilled } : {}),
+      ...(before ? { state: before.state } : {}),
+    },
+    params: stepParams(run.config, sources).trainEpoch(name, epoch, lambda),
+  });
+}
+
+async function evaluate(
+  run: Run,
+  { sources, items, titles, valid }: Data,
+  embeddings: ArtifactRef,
+  id: string,
+  adapter: ArtifactRef,
+): Promise<Metrics> {
+  const { result } = await runStep<Metrics>(run, {
+    ...planned(run, id),
+    inputs: { windows: valid, items, titles, embeddings, adapter },
+    params: stepParams(run.config, sources).evaluate(),
+  });
+  return result;
+}
+
+/** Without an adapter: of the base model. */
+async function measureDistance(
+  run: Run,
+  { sources, items, titles, train }: Data,
+  embeddings: ArtifactRef,
+  id: string,
+  adapter?: ArtifactRef,
+): Promise<number> {
+  const { result } = await runStep<DistanceResult>(run, {
+    ...planned(run, id),
+    inputs: { windows: train, items, titles, embeddings, ...(adapter ? { adapter } : {}) },
+    params: stepParams(run.config, sources).measureDistance(),
+  });
+  return result.distance;
+}
+
+function planned(run: Run, id: string) {
+  const entry = plannedSteps(run.config).find((step) => step.id === id);
+  if (!entry) throw new Error(`step ${id} is not in the plan`);
+  const { stage, step, label } = entry;
+  return { id, stage, step, label };
+}
+
+/** What a release rests on. */
+function lineageSteps({ steps }: SoftState): LineageStep[] {
+  return steps.flatMap(({ id, label, step, key }) =>
+    key === undefined || step === 'release' || step === 'renderReport' ? [] : [{ id, label, step, key }],
+  );
+}
+
+function requireCatalogue(titles: number, ks: number[]): void {
+  const largest = Math.max(...ks);
+  if (titles >= largest) return;
+  throw new SoftflowError(
+    'CATALOGUE_TOO_SMALL',
+    `Expected at least ${largest} distinct titles for evaluation.ks, found ${titles}. ` +
+      'Lower evaluation.ks or data.kCore, or bring more items.',
+    { details: { expected: largest, found: titles } },
+  );
+}

@@ -1,0 +1,61 @@
+import type {
+  EncodeTitlesParams,
+  EvaluateParams,
+  GenerationParams,
+  LoraParams,
+  MeasureDistanceParams,
+  OptimizerParams,
+  PrepareDataParams,
+  PromptParams,
+  SelfDistillParams,
+  Sources,
+  TensorParams,
+  TrainEpochParams,
+} from '../activities/contracts.ts';
+import type { RunConfig } from './run-config.ts';
+
+/** Cuts a run config into the flat parameters of each step: what changes a step's result, and nothing else. */
+export function stepParams(config: RunConfig, sources: Sources) {
+  const tensor: TensorParams = { model: sources.model, precision: config.model.precision };
+  const prompt: PromptParams = config.prompt;
+  const lora: LoraParams = config.lora;
+  const generation: GenerationParams = config.generation;
+  const generating = { ...tensor, prompt, lora, generation };
+  return {
+    prepareData: (): PrepareDataParams => ({ data: config.data, digest: sources.data.digest, seed: config.seed }),
+    encodeTitles: (): EncodeTitlesParams => ({ ...tensor, tileRows: config.encode.tileRows }),
+    trainEpoch: (stage: 'sft' | 'soft', epoch: number, lambda: number): TrainEpochParams => ({
+      ...tensor,
+      stage,
+      epoch,
+      lambda,
+      prompt,
+      lora,
+      optimizer: optimizerParams(config),
+      batchSize: config.train.batchSize,
+      microBatchSize: config.train.microBatchSize,
+      lossAverage: config.train.lossAverage,
+      seed: config.seed,
+    }),
+    selfDistill: (): SelfDistillParams => generating,
+    measureDistance: (): MeasureDistanceParams => ({ ...generating, prompts: config.soft.distancePrompts }),
+    evaluate: (): EvaluateParams => ({ ...generating, ks: rankCutoffs(config) }),
+    evaluatePopularity: () => ({ ks: rankCutoffs(config) }),
+  };
+}
+
+function optimizerParams({ train }: RunConfig): OptimizerParams {
+  const { learningRate, warmupSteps, weightDecay, maxGradNorm } = train;
+  return { learningRate, warmupSteps, weightDecay, maxGradNorm };
+}
+
+/** The Ks that are measured, ascending; the one of the validation metric is always among them. */
+export function rankCutoffs({ evaluation }: RunConfig): number[] {
+  return [...new Set([...evaluation.ks, metricOf(evaluation.metric).k])].sort((a, b) => a - b);
+}
+
+/** `hr@10` in its parts. */
+export function metricOf(metric: string): { kind: 'hr' | 'ndcg'; k: number } {
+  const [kind, k] = metric.split('@');
+  return { kind: kind === 'ndcg' ? 'ndcg' : 'hr', k: Number(k) };
+}

@@ -1,0 +1,182 @@
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  isCancellation,
+  proxyActivities,
+  setCurrentDetails,
+  TimeoutFailure,
+} from '@temporalio/workflow';
+import type { Circumstances, StepInput, StepName, StepResult } from '../activities/contracts.ts';
+import type { LightActivities, StepActivities } from '../activities/create-activities.ts';
+import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import type { RunConfig } from './run-config.ts';
+import { describeRun } from './run-details.ts';
+import type { RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
+import { toStatus } from './run-state.ts';
+import { lightActivityOptions, stepActivityOptions, TILE_STEPS } from './task-queues.ts';
+
+/** A run in progress: what every step needs besides its own inputs. */
+export interface Run {
+  id: string;
+  /** Base name of the task queues. */
+  queue: string;
+  heartbeatTimeoutSeconds: number;
+  maxHistoryEvents: number;
+  config: RunConfig;
+  state: SoftState;
+  /** Of the step in progress, and whether `pause` or `stop` has ended it early. */
+  inProgress?: { scope: CancellationScope; interrupted: boolean };
+}
+
+export interface StepCall {
+  /** Unique in the run; the same in every run of the same config. */
+  id: string;
+  stage: Stage;
+  step: StepName;
+  label: string;
+  inputs: Record<string, ArtifactRef>;
+  params: unknown;
+}
+
+/** Ends the run on a person's wish; everything done is kept. */
+export class RunStopped extends Error {
+  override readonly name = 'RunStopped';
+}
+
+/**
+ * One durable step. A step whose key has a manifest is reused without waiting for a slot; any other is computed by its
+ * activity, from its last checkpoint or tile when it was begun before.
+ */
+export async function runStep<Result>(run: Run, call: StepCall): Promise<StepResult<Result>> {
+  await mayGoOn(run);
+  const { lookUpStep } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
+  const { step, inputs, params } = call;
+  const lookUp = () => lookUpStep.executeWithOptions({ summary: call.label }, [{ step, inputs, params }]);
+  const { key, found, resumable } = await lookUp();
+  enter(run, call, { key, state: found ? 'reused' : 'running', ...(resumable ? { resumedFrom: resumable } : {}) });
+  if (found) return found as StepResult<Result>;
+
+  const computed = await untilDone(run, () => compute(run, call, key));
+  const result = computed ?? (await lookUp()).found;
+  if (!result) throw incomplete(call, key);
+  enter(run, call, { state: 'run' });
+  return result as StepResult<Result>;
+}
+
+/** Runs `work`, again after each pause, until it is done. */
+async function untilDone<T>(run: Run, work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    await mayGoOn(run);
+    const progress = { scope: new CancellationScope(), interrupted: false };
+    run.inProgress = progress;
+    try {
+      return await progress.scope.run(work);
+    } catch (error) {
+      if (!(progress.interrupted && isLostOrCancelled(error))) throw error;
+    } finally {
+      delete run.inProgress;
+    }
+  }
+}
+
+/** A worker that is lost after it was asked to drain answers with a timeout instead of a cancellation. */
+function isLostOrCancelled(error: unknown): boolean {
+  return isCancellation(error) || (error instanceof ActivityFailure && error.cause instanceof TimeoutFailure);
+}
+
+/** Drains the step in progress: it stops at the next micro-batch or tile and writes what it has done. */
+export function interrupt(run: Run): void {
+  if (!run.inProgress) return;
+  run.inProgress.interrupted = true;
+  run.inProgress.scope.cancel();
+}
+
+/** Waits while the run is paused. @throws RunStopped once it is to stop */
+export async function mayGoOn(run: Run): Promise<void> {
+  const stopping = () => run.state.stopAfter === 'now';
+  if (run.state.paused && !stopping()) {
+    await record(run, 'paused');
+    await condition(() => !run.state.paused || stopping());
+    if (!stopping()) await record(run, 'running');
+  }
+  if (stopping()) throw new RunStopped('stopped on request');
+}
+
+/** The step's result, or undefined when shards had to be put together by the store. */
+async function compute(run: Run, call: StepCall, key: string): Promise<StepResult<unknown> | undefined> {
+  const count = TILE_STEPS.has(call.step) ? run.config.shards : 1;
+  if (count === 1) return (await shard(run, call, key)) ?? undefined;
+  // The last shard writes the manifest; which one that is, is chance.
+  await Promise.all(Array.from({ length: count }, (_, index) => shard(run, call, key, { index, count })));
+  return undefined;
+}
+
+function shard(
+  run: Run,
+  call: StepCall,
+  key: string,
+  part?: { index: number; count: number },
+): Promise<StepResult<unknown> | null> {
+  const options = stepActivityOptions(call.step, run.queue, run.heartbeatTimeoutSeconds);
+  const summary = part ? `${call.label}, shard ${part.index + 1}/${part.count}` : call.label;
+  const input: StepInput<unknown> = {
+    step: call.step,
+    key,
+    inputs: call.inputs,
+    params: call.params,
+    circumstances: circumstances(run, part),
+  };
+  return proxyActivities<StepActivities>({ ...options, summary })[call.step](input);
+}
+
+function circumstances({ id, config }: Run, part?: { index: number; count: number }): Circumstances {
+  return {
+    runId: id,
+    checkpointEverySeconds: config.checkpoint.every,
+    ...(part ? { shard: part } : {}),
+    allowDifferentBackend: config.allowDifferentBackend,
+    stallTimeoutSeconds: config.stallTimeout,
+  };
+}
+
+/** Marks where a step stands, in the plan that people see. */
+function enter(run: Run, call: StepCall, change: Partial<StepStatus>): void {
+  const { id, stage, step, label } = call;
+  const entry = run.state.steps.find((status) => status.id === id);
+  if (entry) Object.assign(entry, change);
+  else run.state.steps.push({ id, stage, step, label, state: 'pending', ...change });
+  run.state.stage = stage;
+  setCurrentDetails(describeRun(run.state));
+}
+
+/** Writes the run's record into the store, which is the record of runs when no server is there; its config once. */
+export async function record(run: Run, phase: RunPhase, first = false): Promise<void> {
+  const { recordRun } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
+  await CancellationScope.nonCancellable(() =>
+    recordRun.executeWithOptions({ summary: `record: ${phase}, ${run.state.stage}` }, [
+      { runId: run.id, ...(first ? { config: run.config } : {}), status: toStatus(run.id, phase, run.state) },
+    ]),
+  );
+}
+
+/** One output of a step. */
+export function output(result: StepResult<unknown>, name: string): ArtifactRef {
+  const ref = result.outputs[name];
+  if (ref) return ref;
+  const found = Object.keys(result.outputs).join(', ');
+  throw ApplicationFailure.nonRetryable(
+    `Expected an output \`${name}\` of step ${result.key}, found: ${found}. The step was made by another version; ` +
+      'run again with this one.',
+    'STEP_OUTPUT_MISSING',
+  );
+}
+
+function incomplete(call: StepCall, key: string): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(
+    `All shards of "${call.label}" have ended, but step ${key} has no manifest. Resume the run to compute what is missing.`,
+    'STEP_INCOMPLETE',
+    { key },
+  );
+}

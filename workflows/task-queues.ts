@@ -1,0 +1,72 @@
+import type { ActivityOptions } from '@temporalio/common';
+import type { StepName } from '../activities/contracts.ts';
+
+/** Queue of the workflows, the look-ups and everything light; the names of the others are made from it. */
+export const DEFAULT_TASK_QUEUE = 'softflow';
+
+export type QueueKind = 'workflow' | 'cpu' | 'gpu';
+export const QUEUE_KINDS: readonly QueueKind[] = ['workflow', 'cpu', 'gpu'];
+
+/** Name of a queue; `base` is the queue on which the workflow itself runs. */
+export function queueName(kind: QueueKind, base = DEFAULT_TASK_QUEUE): string {
+  return kind === 'workflow' ? base : `${base}-${kind}`;
+}
+
+/** Where each step computes. */
+export const QUEUE_OF_STEP: Record<StepName, Exclude<QueueKind, 'workflow'>> = {
+  prepareData: 'cpu',
+  encodeTitles: 'gpu',
+  trainEpoch: 'gpu',
+  selfDistill: 'gpu',
+  measureDistance: 'gpu',
+  evaluate: 'gpu',
+  evaluatePopularity: 'cpu',
+  release: 'cpu',
+  renderReport: 'cpu',
+};
+
+/** The steps that may be handed out as several shards of whole tiles. */
+export const TILE_STEPS: ReadonlySet<StepName> = new Set([
+  'encodeTitles',
+  'selfDistill',
+  'measureDistance',
+  'evaluate',
+]);
+
+/** A lost worker, a timeout, a shutdown: tried again for ever. What cannot succeed fails as non-retryable instead. */
+const RETRY = { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '10 seconds' } as const;
+
+/** A worker that is silent for so long counts as lost. */
+export const HEARTBEAT_TIMEOUT_SECONDS = 20;
+/** At most so long passes between two heartbeats that reach the server; a cancellation arrives with one. */
+export const HEARTBEAT_THROTTLE = '2 seconds';
+
+/** Beyond so many events the workflow continues as new. */
+export const MAX_HISTORY_EVENTS = 2000;
+
+export function lightActivityOptions(base: string): ActivityOptions {
+  return { taskQueue: queueName('workflow', base), startToCloseTimeout: '1 minute', retry: RETRY };
+}
+
+/**
+ * Options of a step's activity. No limit on the whole time (a step waits for a slot as long as it takes), and the
+ * running time is bounded by the heartbeat alone.
+ */
+export function stepActivityOptions(step: StepName, base: string, heartbeatTimeoutSeconds: number): ActivityOptions {
+  return longActivityOptions(QUEUE_OF_STEP[step], base, heartbeatTimeoutSeconds);
+}
+
+export function longActivityOptions(
+  kind: QueueKind,
+  base: string,
+  heartbeatTimeoutSeconds = HEARTBEAT_TIMEOUT_SECONDS,
+): ActivityOptions {
+  return {
+    taskQueue: queueName(kind, base),
+    startToCloseTimeout: '30 days',
+    heartbeatTimeout: `${heartbeatTimeoutSeconds} seconds`,
+    retry: RETRY,
+    // The run ends only after the step has written what it had done.
+    cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+  };
+}
