@@ -8,27 +8,29 @@ import { Runs } from '../../client/runs.ts';
 import { decodePeftAdapter } from '../../model/peft.ts';
 import { type RunningWorker, startWorker } from '../../workers/worker.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
-import { startTestWorker, tinyConfig, until } from '../support/soft-run.ts';
+import { startTestWorker, tinyConfig } from '../support/soft-run.ts';
+import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
+import { until } from '../support/until.ts';
 
 let server: TestServer;
 let folder: string;
 let store: Store;
 let runs: Runs;
 let worker: RunningWorker;
+let hold: Hold;
 const config = RunConfigSchema.parse(
   tinyConfig({ name: 'steady', train: { maxEpochs: 1, batchSize: 8, microBatchSize: 4 } }),
 );
 
 beforeAll(async () => {
-  process.env['STUB_DELAY_MS'] = '60';
   folder = await mkdtemp(join(tmpdir(), 'softflow-runs-'));
   server = await startTestServer();
   store = await openStore(join(folder, 'store'), { create: true });
+  hold = new Hold(store.root, { step: 'trainEpoch', stage: 'sft', position: 'micro-batch 6' });
   runs = new Runs({ client: server.client, store, taskQueue: 'runs', heartbeatTimeoutSeconds: 3 });
 });
 afterAll(async () => {
-  delete process.env['STUB_DELAY_MS'];
   worker?.shutdown();
   await worker?.done;
   await server?.stop();
@@ -50,13 +52,14 @@ test('without a worker a run waits and says so', async () => {
 
 test('live progress comes from the heartbeats', async () => {
   const runId = await runs.find('latest');
+  await hold.reached();
   let seen: Awaited<ReturnType<typeof runs.look>> | undefined;
   await until(async () => {
     const look = await runs.look(runId);
-    if (look.progress.some(({ step }) => step === 'trainEpoch')) seen = look;
+    if (look.progress.some(({ position }) => position === 'micro-batch 6')) seen = look;
     return seen !== undefined;
   });
-  expect(seen?.progress[0]).toMatchObject({ step: 'trainEpoch', unit: 'micro-batch', total: 12 });
+  expect(seen?.progress[0]).toMatchObject({ step: 'trainEpoch', unit: 'micro-batch', done: 5, total: 12 });
   expect(seen?.elapsedSeconds).toBeGreaterThan(0);
 });
 
@@ -69,6 +72,7 @@ test('pause, resume and stop steer a run, and a stopped one can be resumed to it
   expect(await runs.result(runId)).toMatchObject({ phase: 'stopped' });
   expect((await runs.look(runId)).status.phase).toBe('stopped');
   await expect(runs.stop(runId, 'now')).rejects.toMatchObject({ code: 'RUN_NOT_ACTIVE' });
+  hold.release();
   await runs.resume(runId);
   expect(await runs.result(runId)).toMatchObject({ phase: 'completed' });
   await expect(runs.resume(runId)).rejects.toMatchObject({ code: 'RUN_COMPLETED' });

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { until } from './soft-run.ts';
+import { until } from './until.ts';
 
 /**
  * Where a job is to stop: at so many signs of life of one attempt at a step, or as soon after it as a unit of work is

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 import type { Store } from '../../artifacts/store.ts';
@@ -74,13 +73,4 @@ export async function releasedFiles(store: Store, { steps }: RunStatus): Promise
       files[path] = Buffer.from(await store.getBytes(ref)).toString(path.endsWith('.safetensors') ? 'latin1' : 'utf8');
   }
   return files;
-}
-
-/** Waits until something holds. */
-export async function until(holds: () => Promise<boolean> | boolean, seconds = 30): Promise<void> {
-  const deadline = Date.now() + seconds * 1000;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`not within ${seconds} s`);
-    await sleep(50);
-  }
 }

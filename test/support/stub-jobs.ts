@@ -26,12 +26,14 @@ import {
 } from '../../datasets/tables.ts';
 import { ADAPTER_WEIGHTS, encodePeftAdapter } from '../../model/peft.ts';
 import { predictionMetrics } from '../../report/metrics.ts';
+import { isHeld } from './stub-hold.ts';
 
 /**
  * Job bodies without tensors: every number is a hash of what it depends on, saved by tile and micro-batch as the real
  * ones are, so that the machinery around them can be tested with real kills. What goes wrong is told by environment
  * variables: `STUB_DELAY_MS` a unit of work, `STUB_CRASH` ("trainEpoch, micro-batch 3": dies there every time),
  * `STUB_HANG` (stops moving there, once), `STUB_FAIL_ONCE` (a retryable fault), `STUB_DISTANCE` (a fixed distance).
+ * Where a job is to wait is told by a file beside the store, see `stub-hold.ts`.
  */
 export const FINGERPRINT = { backend: 'stub' };
 
@@ -54,12 +56,21 @@ async function unitOfWork(input: StepInput<unknown>, context: JobContext, progre
   const place = `${input.step}, ${progress.position}`;
   context.progress(progress);
   await context.breathe();
+  await waitWhileHeld(context, { ...(input.params as object), step: input.step, position: progress.position });
   if (context.draining()) throw new DrainedError(progress.position);
   if (process.env['STUB_CRASH'] === place) process.kill(process.pid, 'SIGKILL');
   if (process.env['STUB_HANG'] === place && once(context, 'hang')) await sleep(600_000);
   if (process.env['STUB_FAIL_ONCE'] === place && once(context, 'fail'))
     throw Object.assign(new Error('connection lost'), { code: 'ECONNRESET' });
   if (delayMs() > 0) await sleep(delayMs());
+}
+
+/** Stays here as long as a test holds this place, or until it is to drain. */
+async function waitWhileHeld(context: JobContext, place: Record<string, unknown>): Promise<void> {
+  while (isHeld(context.store.root, place) && !context.draining()) {
+    await sleep(20);
+    await context.breathe();
+  }
 }
 
 function once(context: JobContext, what: string): boolean {

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { identify, isRunning, type ProcessIdentity } from '../../workers/process-identity.ts';
 import type { SoftflowWorkerOptions } from '../../workers/worker.ts';
-import { STUB_JOBS, until } from './soft-run.ts';
+import { STUB_JOBS } from './soft-run.ts';
 import type { TestServer } from './temporal.ts';
+import { until } from './until.ts';
 
 const SCRIPT = fileURLToPath(new URL('../../workers/worker-process.ts', import.meta.url));
 

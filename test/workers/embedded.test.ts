@@ -10,8 +10,10 @@ import { devPaths, readDevState } from '../../workers/dev-state.ts';
 import { ensureEmbedded, findEmbedded, stopEmbedded } from '../../workers/embedded.ts';
 import { isRunning } from '../../workers/process-identity.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
-import { STUB_JOBS, tinyConfig, until } from '../support/soft-run.ts';
+import { STUB_JOBS, tinyConfig } from '../support/soft-run.ts';
+import { Hold } from '../support/stub-hold.ts';
 import { freePort } from '../support/temporal.ts';
+import { until } from '../support/until.ts';
 
 let stateFolder: string;
 beforeEach(async () => {
@@ -34,7 +36,6 @@ const processesOf = async () => {
 };
 
 test('a run goes on while server, workers and supervisor die one after the other', async () => {
-  process.env['STUB_DELAY_MS'] = '60';
   const begun = await ensureEmbedded(await options());
   expect(begun.attached).toBe(false);
   expect(begun.target.address).toMatch(/^127\.0\.0\.1:/);
@@ -44,8 +45,9 @@ test('a run goes on while server, workers and supervisor die one after the other
   const client = await connect(begun.target);
   const store = await openStore(devPaths(stateFolder).store, { create: true });
   const runs = new Runs({ client, store, heartbeatTimeoutSeconds: 3 });
+  const hold = new Hold(store.root, { step: 'trainEpoch', position: 'micro-batch 6' });
   const runId = await runs.start(RunConfigSchema.parse(tinyConfig()));
-  await until(async () => (await runs.look(runId)).status.stage === 'sft', 60);
+  await hold.reached();
 
   const before = (await readDevState(stateFolder)) as NonNullable<Awaited<ReturnType<typeof readDevState>>>;
   for (const { process: worker } of before.workers) process.kill(worker.pid, 'SIGKILL');
@@ -63,9 +65,9 @@ test('a run goes on while server, workers and supervisor die one after the other
   expect(repaired.state.server).toEqual(state.server);
   expect(repaired.state.workers.map((worker) => worker.process)).toEqual(state.workers.map((worker) => worker.process));
 
+  hold.release();
   expect(await runs.result(runId)).toMatchObject({ phase: 'completed' });
   await client.connection.close();
-  delete process.env['STUB_DELAY_MS'];
 
   const processes = await processesOf();
   expect(processes.every(isRunning)).toBe(true);

@@ -1,16 +1,15 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { latestCheckpoint } from '../../artifacts/checkpoints.ts';
 import { openStore } from '../../artifacts/store.ts';
 import { type RunningWorker, startWorker } from '../../workers/worker.ts';
 import { statusQuery } from '../../workflows/messages.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
-import { releasedFiles, startSoft, tinyConfig, until } from '../support/soft-run.ts';
+import { releasedFiles, startSoft, tinyConfig } from '../support/soft-run.ts';
+import { Hold, type Place } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { gone, WorkerProcess } from '../support/worker-process.ts';
 
@@ -44,22 +43,10 @@ function openProcess(name: string, env: Record<string, string> = {}): WorkerProc
   return worker;
 }
 
-/** Waits until the step has saved some of its work, and some more is under way. */
-async function middleOf(run: Run, name: string, id: string): Promise<void> {
-  const store = await openStore(join(folder, name));
-  await until(async () => {
-    const { steps } = await run.query(statusQuery);
-    const key = steps.find((step) => step.id === id && step.state === 'running')?.key;
-    return key !== undefined && ((await latestCheckpoint(store, key)) ?? (await store.listTiles(key))[0]) !== undefined;
-  }, 60);
-  await sleep(300);
-}
-
 const filesOf = async (name: string, run: Run) =>
   releasedFiles(await openStore(join(folder, name)), await run.result());
 /** Enough tiles in each step to be killed between two of them. */
 const config = tinyConfig({ generation: { tileRows: 2, maxNewTokens: 8 } });
-const sleepy = { STUB_DELAY_MS: '150' };
 
 test('a run whose trainer, worker and both are killed ends with the bytes of an undisturbed one', async () => {
   await openQueue('calm');
@@ -68,31 +55,46 @@ test('a run whose trainer, worker and both are killed ends with the bytes of an 
   await calm.stop();
 
   await openQueue('killed');
-  let worker = openProcess('killed', sleepy);
+  let worker = openProcess('killed');
+  const place = (step: string, position: string, more = {}) => ({ step, position, ...more });
+  /** Each lies between two saves of its step, and comes after the one before. */
+  const kills: { at: Place; victims: 'trainer' | 'worker' | 'both'; signal: NodeJS.Signals }[] = [
+    { at: place('trainEpoch', 'micro-batch 6', { stage: 'sft', epoch: 1 }), victims: 'trainer', signal: 'SIGKILL' },
+    { at: place('selfDistill', 'tile 4'), victims: 'worker', signal: 'SIGKILL' },
+    { at: place('trainEpoch', 'micro-batch 6', { stage: 'soft', epoch: 1 }), victims: 'both', signal: 'SIGKILL' },
+    { at: place('trainEpoch', 'micro-batch 7', { stage: 'soft', epoch: 2 }), victims: 'worker', signal: 'SIGTERM' },
+    // The base model's test is the first evaluation of so many tiles.
+    { at: place('evaluate', 'tile 5'), victims: 'trainer', signal: 'SIGTERM' },
+  ];
+  let hold = new Hold(join(folder, 'killed'), kills[0]?.at as Place);
   const run = await startSoft(server, 'killed', { config });
-  const kill = async (id: string, victims: 'trainer' | 'worker' | 'both', signal: NodeJS.Signals = 'SIGKILL') => {
-    await middleOf(run, 'killed', id);
+  for (const [index, { victims, signal }] of kills.entries()) {
+    await hold.reached();
     const trainer = await worker.trainer();
     if (victims !== 'worker') process.kill(trainer.pid, signal);
     if (victims !== 'trainer') {
       worker.process.kill(signal);
       await worker.exited;
-      worker = openProcess('killed', sleepy);
     }
     // Also the trainer whose worker is gone: it ends by itself.
     await gone(trainer);
-  };
-  await kill('sft-1-train', 'trainer');
-  await kill('self-distil', 'worker');
-  await kill('soft-1-train', 'both');
-  await kill('soft-2-train', 'worker', 'SIGTERM');
-  await kill('test-sft', 'trainer', 'SIGTERM');
+    const next = kills[index + 1];
+    if (next) hold = new Hold(join(folder, 'killed'), next.at);
+    else hold.release();
+    if (victims !== 'trainer') worker = openProcess('killed');
+  }
 
   const files = await filesOf('killed', run);
   expect(files['metrics.json']).toBe(undisturbed['metrics.json']);
   expect(files['adapter/adapter_model.safetensors']).toBe(undisturbed['adapter/adapter_model.safetensors']);
   const telemetry = JSON.parse(files['telemetry.json'] ?? '');
-  for (const label of ['SFT epoch 1: train', 'Self-distil', 'SOFT round 1: train', 'SOFT round 2: train', 'Test: SFT'])
+  for (const label of [
+    'SFT epoch 1: train',
+    'Self-distil',
+    'SOFT round 1: train',
+    'SOFT round 2: train',
+    'Test: base model',
+  ])
     expect([label, telemetry.steps[label].resumes]).toEqual([label, 1]);
 });
 

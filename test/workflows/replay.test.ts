@@ -17,8 +17,9 @@ import {
   stopUpdate,
 } from '../../workflows/messages.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
-import { startSoft, startTestWorker, tinyConfig, until } from '../support/soft-run.ts';
+import { startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { startTestServer } from '../support/temporal.ts';
+import { until } from '../support/until.ts';
 
 const { History } = temporal.api.history.v1;
 const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url));

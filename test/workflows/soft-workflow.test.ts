@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -17,8 +16,10 @@ import {
 } from '../../workflows/messages.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
-import { releasedFiles, startSoft, startTestWorker, tinyConfig, until } from '../support/soft-run.ts';
+import { releasedFiles, startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
+import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
+import { until } from '../support/until.ts';
 
 let server: TestServer;
 let folder: string;
@@ -204,15 +205,15 @@ describe('a run that cannot succeed ends with a code', () => {
 });
 
 describe('messages', () => {
-  const running = async (handle: WorkflowHandle<typeof softWorkflow>, id: string) =>
-    until(async () => states(await handle.query(statusQuery))[id] === 'running');
+  /** The step in progress is held where it has a checkpoint behind it. */
+  const held = (stage: string, epoch: number) =>
+    new Hold(join(folder, 'paused'), { step: 'trainEpoch', stage, epoch, position: 'micro-batch 6' });
 
   test('pause drains the step in progress, resume goes on from its checkpoint', async () => {
-    process.env['STUB_DELAY_MS'] = '100';
     await openWorker('paused');
+    const hold = held('sft', 1);
     const handle = await startSoft(server, 'paused');
-    await running(handle, 'sft-1-train');
-    await sleep(600);
+    await hold.reached();
     expect(await handle.executeUpdate(pauseUpdate)).toMatchObject({ phase: 'paused' });
     await expect(handle.executeUpdate(pauseUpdate)).rejects.toBeInstanceOf(WorkflowUpdateFailedError);
     await until(async () => ((await handle.describe()).raw.pendingActivities ?? []).length === 0);
@@ -221,6 +222,7 @@ describe('messages', () => {
     expect(await listCheckpoints(store, key)).not.toHaveLength(0);
     await handle.executeUpdate(resumeUpdate);
     await handle.executeUpdate(stopUpdate, { args: [{ after: 'round' }] });
+    hold.release();
     const status = await handle.result();
     expect(status.phase).toBe('stopped');
     expect(status.sft).toHaveLength(1);
@@ -229,26 +231,31 @@ describe('messages', () => {
   });
 
   test('stop now keeps what is done, and the same run goes on later', async () => {
+    const hold = held('sft', 2);
     const handle = await startSoft(server, 'paused', { workflowId: 'tiny-stopped' });
-    await running(handle, 'sft-2-train');
+    await hold.reached();
     await handle.executeUpdate(stopUpdate, { args: [{ after: 'now' }] });
     expect(await handle.result()).toMatchObject({ phase: 'stopped' });
+    hold.release();
+    const next = held('soft', 1);
     const again = await startSoft(server, 'paused', { workflowId: 'tiny-stopped' });
-    await running(again, 'sft-2-validate');
+    await next.reached();
     expect(states(await again.query(statusQuery))).toMatchObject({ 'sft-1-train': 'reused', 'sft-2-train': 'run' });
     await again.cancel();
     await expect(again.result()).rejects.toBeInstanceOf(WorkflowFailedError);
     expect(await again.query(statusQuery)).toMatchObject({ phase: 'cancelled' });
+    next.release();
   });
 
   test('setCurriculumAlpha counts from the next round on, and refuses what is no number', async () => {
+    const hold = held('sft', 1);
     const handle = await startSoft(server, 'paused', { config: tinyConfig({ seed: 9 }) });
     await expect(handle.executeUpdate(setCurriculumAlphaUpdate, { args: [-1] })).rejects.toThrow();
     expect(await handle.executeUpdate(setCurriculumAlphaUpdate, { args: [100] })).toMatchObject({
       curriculumAlpha: 100,
     });
-    delete process.env['STUB_DELAY_MS'];
     await handle.executeUpdate(stopUpdate, { args: [{ after: 'now' }] });
     await handle.result();
+    hold.release();
   });
 });
