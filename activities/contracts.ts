@@ -1,12 +1,24 @@
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import type { DriftFinding, DriftLimits, DriftReport } from '../datasets/drift.ts';
 import type { PromptParams } from '../datasets/prompts.ts';
 import type { CurriculumRow } from '../datasets/schemas.ts';
+import type { CutOff, LeftOut } from '../datasets/snapshot.ts';
 import type { LoraConfig } from '../model/lora.ts';
 import type { OptimizerConfig } from '../model/optimizer.ts';
 import type { Metrics } from '../report/metrics.ts';
 import type { StepTelemetry } from '../report/summary-types.ts';
 
-export type { CurriculumRow, Metrics, PromptParams, StepTelemetry };
+export type {
+  CurriculumRow,
+  CutOff,
+  DriftFinding,
+  DriftLimits,
+  DriftReport,
+  LeftOut,
+  Metrics,
+  PromptParams,
+  StepTelemetry,
+};
 export type LoraParams = LoraConfig;
 export type OptimizerParams = OptimizerConfig;
 
@@ -55,7 +67,15 @@ export type ModelFiles = { folder: string } | { gguf: string };
 /** What a run is made from, as it was found. */
 export interface Sources {
   model: ModelRef;
-  data: { digest: string };
+  data: { digest: string; snapshot?: DataSnapshot };
+}
+
+/** The rows of a growing source up to the cut-off, kept in the store: what arrives later cannot change the run. */
+export interface DataSnapshot {
+  interactions: ArtifactRef;
+  items: ArtifactRef;
+  /** Rows that are no part of it: the source had them, or half of them, when it was read. */
+  leftOut: LeftOut;
 }
 
 export interface GenerationParams {
@@ -73,7 +93,7 @@ export interface TensorParams {
 }
 
 /**
- * outputs: `interactions`, `items`, `titles`, `windowsTrain`, `windowsValid`, `windowsTest`, `card` (JSON: counts of
+ * inputs: `interactions` and `items` of a snapshot, when the source grows; outputs: `interactions`, `items`, `titles`, `windowsTrain`, `windowsValid`, `windowsTest`, `card` (JSON: counts of
  * every drop, source, licence).
  */
 export interface PrepareDataParams {
@@ -185,7 +205,10 @@ export interface PrepareDataResult {
   counts: Record<string, number>;
   /** Catalogue rows (distinct titles). */
   titles: number;
+  /** With `trainUntil` there may be none to test. */
   windows: { train: number; valid: number; test: number };
+  /** Of what is trained and validated on; only with `asOf` or `trainUntil`. Equal digests: nothing new to learn from. */
+  windowsDigest?: string;
 }
 export interface SelfDistillResult {
   rows: number;

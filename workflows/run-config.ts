@@ -1,72 +1,7 @@
 import * as z from 'zod';
+import { DataConfigSchema } from './data-config.ts';
 
 const int = (min: number, max = Number.MAX_SAFE_INTEGER) => z.int().min(min).max(max);
-const share = z.number().min(0).max(1);
-
-/** A CSV pair; ids are text. Column names are the file's own. */
-const CsvSourceSchema = z.strictObject({
-  interactions: z.string().describe('Path of the interactions file (CSV, TSV, .gz; relative to the recipe).'),
-  items: z.string().describe('Path of the items file: one row an item with its title.'),
-  columns: z
-    .strictObject({
-      user: z.string().default('user_id'),
-      item: z.string().default('item_id'),
-      rating: z.string().nullable().default(null).describe('Rating column, or null when there is none.'),
-      time: z.string().default('timestamp'),
-      itemsItem: z.string().default('item_id').describe('Item id column of the items file.'),
-      title: z.string().default('title'),
-    })
-    .prefault({}),
-  delimiter: z.string().min(1).max(4).default(','),
-});
-const RecboleSourceSchema = z.strictObject({
-  folder: z.string().describe('Folder with <name>.inter and <name>.item.'),
-  name: z.string(),
-  titleField: z.string().default('movie_title'),
-  yearField: z.string().nullable().default('release_year'),
-});
-/** The project's own catalogue of series whose next part follows the last one watched. */
-const PlantedSourceSchema = z.strictObject({
-  series: int(2, 5000).default(70),
-  minParts: int(2, 50).default(4),
-  maxParts: int(2, 50).default(7),
-  users: int(1, 1_000_000).default(400),
-  seriesPerUser: int(1, 100).default(4),
-  skip: share.default(0.07).describe('Chance that a user skips a part.'),
-  seed: int(0).default(42),
-});
-export const DataSourceSchema = z.union([
-  z.strictObject({ registry: z.literal('movielens-100k') }),
-  z.strictObject({ csv: CsvSourceSchema }),
-  z.strictObject({ recbole: RecboleSourceSchema }),
-  z.strictObject({ planted: PlantedSourceSchema }),
-]);
-
-export const DataConfigSchema = z.strictObject({
-  source: DataSourceSchema.describe('Where interactions and items come from; exactly one kind.'),
-  title: z
-    .strictObject({
-      clean: z.boolean().default(true).describe('Decode HTML entities, drop tags, collapse white space, strip quotes.'),
-      year: z.enum(['keep', 'strip', 'column']).default('keep').describe('The year at the end of a title.'),
-      article: z.enum(['keep', 'restore']).default('keep').describe('"Usual Suspects, The" -> "The Usual Suspects".'),
-      missing: z.enum(['drop', 'id', 'error']).default('drop'),
-    })
-    .prefault({}),
-  timeUnit: z.enum(['auto', 's', 'ms']).default('auto'),
-  ratingMin: z.number().nullable().default(null).describe('Drop interactions rated below this.'),
-  kCore: int(1)
-    .default(10)
-    .describe('Every user and item keeps at least this many rows; repeated until nothing changes.'),
-  historyLength: int(1, 1000).default(10),
-  split: z
-    .strictObject({ train: share.default(0.8), valid: share.default(0.1) })
-    .prefault({})
-    .describe('Shares of the windows, by time; the rest is test.'),
-  samples: z
-    .strictObject({ train: int(1).default(4096), valid: int(1).default(512), test: int(1).default(1000) })
-    .prefault({}),
-  maxBadRows: share.default(0.01).describe('Share of unreadable rows above which preparation fails.'),
-});
 
 export const PromptConfigSchema = z.strictObject({
   noun: z.string().min(1).default('movies'),
