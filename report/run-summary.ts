@@ -3,6 +3,7 @@ import { SoftflowError } from '../errors.ts';
 import { bootstrapDifference, bootstrapMean } from './bootstrap.ts';
 import { findings, nextCommands } from './findings.ts';
 import { chanceHitRateAt, chanceNdcgAt, gains, predictionMetrics } from './metrics.ts';
+import { sliceWindows } from './slices.ts';
 import {
   type Comparison,
   type Example,
@@ -52,6 +53,7 @@ export function buildRunSummary(input: RunSummaryInput): RunSummary {
       ndcg: Object.fromEntries(ks.map((k) => [String(k), chanceNdcgAt(input.titles.length, k)])),
     },
     comparisons: compareModels(models, headlineK, input.config.seed),
+    slices: sliceWindows(input.testWindows, input.items, input.titles),
     curriculum: [...input.curriculum],
     stages: { sft: stage(input, 'sft'), soft: stage(input, 'soft') },
     distillation: input.distillation,

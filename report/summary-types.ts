@@ -2,6 +2,7 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import type { CurriculumRow, ItemRow, PredictionRow, TitleRow, WindowRow } from '../datasets/schemas.ts';
 import type { Difference, Interval } from './bootstrap.ts';
 import type { Metrics } from './metrics.ts';
+import type { Slice } from './slices.ts';
 
 /** The models of a run, in the order in which a table shows them. */
 export const MODEL_IDS = ['zeroShot', 'popularity', 'sft', 'soft'] as const;
@@ -158,6 +159,8 @@ export interface RunSummary {
   models: ModelSummary[];
   chance: Record<MetricKind, Record<string, number>>;
   comparisons: Comparison[];
+  /** Test windows by history length and by popularity of their target; see `sliceTable`. */
+  slices: Slice[];
   curriculum: CurriculumRow[];
   stages: { sft: StageSummary; soft: StageSummary };
   distillation?: DistillationSummary;
