@@ -14,7 +14,7 @@ import { createTokenizer, openTokenizer, type Tokenizer } from '../../model/toke
 import { openWeights } from '../../model/weights.ts';
 import { findMovielens100k } from '../../setup/data-source.ts';
 import { expectFailure } from './expect-failure.ts';
-import { MUTATIONS, random } from './fuzz.ts';
+import { MUTATIONS, random } from '../support/fuzz.ts';
 import { findSmollm2 } from './smollm2-file.ts';
 
 const reference = fileURLToPath(new URL('../reference/', import.meta.url));
