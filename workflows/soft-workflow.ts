@@ -2,10 +2,8 @@ import { proxyActivities } from '@temporalio/workflow';
 import type {
   DistanceResult,
   EncodeTitlesResult,
-  LineageStep,
   Metrics,
   PrepareDataResult,
-  ReleaseParams,
   RenderReportParams,
   SelfDistillResult,
   Sources,
@@ -17,24 +15,21 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { SoftflowError } from '../errors.ts';
 import { curriculumLambda, requireInitialDistance } from './curriculum.ts';
 import { handleMessages } from './message-handlers.ts';
+import { releaseParams } from './release-params.ts';
 import { border, concluded, openRun, type SoftWorkflowInput } from './run-lifecycle.ts';
 import { plannedSteps } from './run-plan.ts';
-import type { RunStatus, SoftState } from './run-state.ts';
+import type { RunStatus } from './run-state.ts';
+import { type DataRefs, stepInputs } from './step-inputs.ts';
 import { rankCutoffs, stepParams } from './step-params.ts';
 import { output, type Run, record, runStep } from './steps.ts';
 import { longActivityOptions } from './task-queues.ts';
-import { chosenEpoch, dropPending, finishEpoch, goesOn, validationOf } from './training-stage.ts';
+import { chosenEpoch, dropPending, finishEpoch, goesOn } from './training-stage.ts';
 
 export type { SoftWorkflowInput } from './run-lifecycle.ts';
 
 /** What preparation hands to every later step. */
-interface Data {
+interface Data extends DataRefs<ArtifactRef> {
   sources: Sources;
-  items: ArtifactRef;
-  titles: ArtifactRef;
-  train: ArtifactRef;
-  valid: ArtifactRef;
-  test: ArtifactRef;
 }
 
 /** SOFT, top to bottom as in the method: SFT, self-distillation, curriculum, test. The run id is the workflow id. */
@@ -79,9 +74,9 @@ async function prepare(run: Run): Promise<Data> {
   };
 }
 
-async function encodeTitles(run: Run, { sources, titles }: Data): Promise<ArtifactRef> {
-  const params = stepParams(run.config, sources).encodeTitles();
-  return output(await once<EncodeTitlesResult>(run, 'encode', { titles }, params), 'embeddings');
+async function encodeTitles(run: Run, data: Data): Promise<ArtifactRef> {
+  const params = stepParams(run.config, data.sources).encodeTitles();
+  return output(await once<EncodeTitlesResult>(run, 'encode', stepInputs.encodeTitles(data), params), 'embeddings');
 }
 
 /** SFT on the real targets, until validation no longer improves. */
@@ -100,9 +95,9 @@ async function fineTune(run: Run, data: Data, embeddings: ArtifactRef): Promise<
 }
 
 /** The tuned model answers its own training prompts. */
-async function selfDistill(run: Run, { sources, items, titles, train }: Data): Promise<ArtifactRef> {
-  const inputs = { windows: train, items, titles, adapter: chosenEpoch(run, 'sft').adapter };
-  const params = stepParams(run.config, sources).selfDistill();
+async function selfDistill(run: Run, data: Data): Promise<ArtifactRef> {
+  const inputs = stepInputs.selfDistill(data, chosenEpoch(run, 'sft').adapter);
+  const params = stepParams(run.config, data.sources).selfDistill();
   return output(await once<SelfDistillResult>(run, 'self-distil', inputs, params), 'distilled');
 }
 
@@ -138,42 +133,19 @@ async function measureInitialDistance(run: Run, data: Data, embeddings: Artifact
 }
 
 /** Every model on the same test windows. */
-async function evaluateOnTest(
-  run: Run,
-  { sources, items, titles, test }: Data,
-  embeddings: ArtifactRef,
-): Promise<void> {
-  const params = stepParams(run.config, sources);
-  const ranked = { windows: test, items, titles };
-  await once<Metrics>(run, 'test-popularity', ranked, params.evaluatePopularity());
-  const evaluated = (id: string, adapter: { adapter?: ArtifactRef }) =>
-    once<Metrics>(run, id, { ...ranked, embeddings, ...adapter }, params.evaluate());
-  if (run.config.evaluation.zeroShot) await evaluated('test-zeroShot', {});
-  await evaluated('test-sft', { adapter: chosenEpoch(run, 'sft').adapter });
-  await evaluated('test-soft', { adapter: chosenEpoch(run, 'curriculum').adapter });
+async function evaluateOnTest(run: Run, data: Data, embeddings: ArtifactRef): Promise<void> {
+  const params = stepParams(run.config, data.sources);
+  await once<Metrics>(run, 'test-popularity', stepInputs.testPopularity(data), params.evaluatePopularity());
+  const evaluated = (id: string, adapter?: ArtifactRef) =>
+    once<Metrics>(run, id, stepInputs.test(data, embeddings, adapter), params.evaluate());
+  if (run.config.evaluation.zeroShot) await evaluated('test-zeroShot');
+  await evaluated('test-sft', chosenEpoch(run, 'sft').adapter);
+  await evaluated('test-soft', chosenEpoch(run, 'curriculum').adapter);
 }
 
 async function release(run: Run, { sources }: Data): Promise<void> {
-  const { config, state } = run;
-  const [sft, soft] = [chosenEpoch(run, 'sft'), chosenEpoch(run, 'curriculum')];
-  // What names a run or changes only how it runs is no part of a release.
-  const { name: _, tags: __, checkpoint: ___, shards: ____, stallTimeout: _____, ...results } = config;
-  const params: ReleaseParams = {
-    config: results,
-    sources,
-    steps: lineageSteps(state),
-    chosen: { sft: sft.epoch, soft: soft.epoch },
-    ks: rankCutoffs(config),
-    curriculum: state.curriculum.rows.map((row) => ({
-      epoch: row.epoch,
-      lambda: row.lambda,
-      distance: row.distance as number,
-      distanceAfter: row.distanceAfter as number,
-      trainLoss: row.trainLoss,
-      validation: validationOf(run, row),
-    })),
-  };
-  await once(run, 'release', { sftAdapter: sft.adapter, softAdapter: soft.adapter }, params);
+  const inputs = stepInputs.release(chosenEpoch(run, 'sft').adapter, chosenEpoch(run, 'curriculum').adapter);
+  await once(run, 'release', inputs, releaseParams(run, sources));
 }
 
 async function renderReport(run: Run): Promise<void> {
@@ -195,7 +167,7 @@ async function once<Result>(
 
 function trainEpoch(
   run: Run,
-  { sources, items, train }: Data,
+  data: Data,
   stage: 'sft' | 'curriculum',
   epoch: number,
   lambda: number,
@@ -205,27 +177,22 @@ function trainEpoch(
   const name = stage === 'sft' ? 'sft' : 'soft';
   return runStep(run, {
     ...planned(run, `${name}-${epoch}-train`),
-    inputs: {
-      windows: train,
-      items,
-      ...(distilled && lambda > 0 ? { distilled } : {}),
-      ...(before ? { state: before.state } : {}),
-    },
-    params: stepParams(run.config, sources).trainEpoch(name, epoch, lambda),
+    inputs: stepInputs.trainEpoch(data, lambda, before?.state, distilled),
+    params: stepParams(run.config, data.sources).trainEpoch(name, epoch, lambda),
   });
 }
 
 async function evaluate(
   run: Run,
-  { sources, items, titles, valid }: Data,
+  data: Data,
   embeddings: ArtifactRef,
   id: string,
   adapter: ArtifactRef,
 ): Promise<Metrics> {
   const { result } = await runStep<Metrics>(run, {
     ...planned(run, id),
-    inputs: { windows: valid, items, titles, embeddings, adapter },
-    params: stepParams(run.config, sources).evaluate(),
+    inputs: stepInputs.validate(data, embeddings, adapter),
+    params: stepParams(run.config, data.sources).evaluate(),
   });
   return result;
 }
@@ -233,15 +200,15 @@ async function evaluate(
 /** Without an adapter: of the base model. */
 async function measureDistance(
   run: Run,
-  { sources, items, titles, train }: Data,
+  data: Data,
   embeddings: ArtifactRef,
   id: string,
   adapter?: ArtifactRef,
 ): Promise<number> {
   const { result } = await runStep<DistanceResult>(run, {
     ...planned(run, id),
-    inputs: { windows: train, items, titles, embeddings, ...(adapter ? { adapter } : {}) },
-    params: stepParams(run.config, sources).measureDistance(),
+    inputs: stepInputs.measureDistance(data, embeddings, adapter),
+    params: stepParams(run.config, data.sources).measureDistance(),
   });
   return result.distance;
 }
@@ -251,13 +218,6 @@ function planned(run: Run, id: string) {
   if (!entry) throw new Error(`step ${id} is not in the plan`);
   const { stage, step, label } = entry;
   return { id, stage, step, label };
-}
-
-/** What a release rests on. */
-function lineageSteps({ steps }: SoftState): LineageStep[] {
-  return steps.flatMap(({ id, label, step, key }) =>
-    key === undefined || step === 'release' || step === 'renderReport' ? [] : [{ id, label, step, key }],
-  );
 }
 
 function requireCatalogue(titles: number, ks: number[]): void {

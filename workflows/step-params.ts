@@ -44,6 +44,24 @@ export function stepParams(config: RunConfig, sources: Sources) {
   };
 }
 
+/** Keys that name a run, or say how it runs and what becomes of it: they cannot change what it computes. */
+const CIRCUMSTANCES: ReadonlySet<string> = new Set([
+  'name',
+  'tags',
+  'promote',
+  'retrain',
+  'notify',
+  'checkpoint',
+  'shards',
+  'stallTimeout',
+  'cost',
+]);
+
+/** The part of a run config that a release states: all that its results depend on. */
+export function resultsConfig(config: RunConfig): Partial<RunConfig> {
+  return Object.fromEntries(Object.entries(config).filter(([key]) => !CIRCUMSTANCES.has(key)));
+}
+
 function optimizerParams({ train }: RunConfig): OptimizerParams {
   const { learningRate, warmupSteps, weightDecay, maxGradNorm } = train;
   return { learningRate, warmupSteps, weightDecay, maxGradNorm };

@@ -6,9 +6,11 @@ import { output, type Run, record } from './steps.ts';
 
 /** The two stages that train an adapter, epoch by epoch. */
 export type TrainingStage = 'sft' | 'curriculum';
+/** A run in progress, or a plan of one. */
+export type RunSoFar = Pick<Run, 'config' | 'state'>;
 
 /** Whether a stage trains another epoch: below the limit, and not `patience` epochs without a better one. */
-export function goesOn({ state, config }: Run, stage: TrainingStage): boolean {
+export function goesOn({ state, config }: RunSoFar, stage: TrainingStage): boolean {
   const { rows, best } = state[stage];
   const { maxEpochs = config.train.maxEpochs } = stage === 'sft' ? config.sft : config.soft;
   return rows.length < maxEpochs && rows.length - (best?.epoch ?? 0) < config.train.patience;
@@ -31,13 +33,16 @@ export async function finishEpoch(
 }
 
 /** The metric on which early stop looks. */
-export function validationOf({ config }: Run, { validation }: EpochRow): number {
+export function validationOf({ config }: Pick<Run, 'config'>, { validation }: EpochRow): number {
   const { kind, k } = metricOf(config.evaluation.metric);
   return validation[kind][k] as number;
 }
 
 /** The epoch that a stage hands on: the best, or the last if the config says so. */
-export function chosenEpoch({ state, config }: Run, stage: TrainingStage): { epoch: number; adapter: ArtifactRef } {
+export function chosenEpoch(
+  { state, config }: RunSoFar,
+  stage: TrainingStage,
+): { epoch: number; adapter: ArtifactRef } {
   const { rows, best, last } = state[stage];
   const chosen = config.train.select === 'last' && last ? { epoch: rows.length, adapter: last.adapter } : best;
   if (!chosen) throw new Error(`stage ${stage} has no epoch`);
