@@ -1,5 +1,7 @@
 import * as z from 'zod';
 import { DataConfigSchema } from './data-config.ts';
+import { PromoteConfigSchema } from './promote-config.ts';
+import { NotifyConfigSchema, RetrainConfigSchema } from './retrain-config.ts';
 
 const int = (min: number, max = Number.MAX_SAFE_INTEGER) => z.int().min(min).max(max);
 
@@ -96,6 +98,9 @@ export const RunConfigSchema = z
           .describe('Validation metric of early stop.'),
       })
       .prefault({}),
+    promote: PromoteConfigSchema.prefault({}),
+    retrain: RetrainConfigSchema.prefault({}).describe('What a schedule does beyond one run.'),
+    notify: NotifyConfigSchema.prefault({}).describe('Who is told what became of a retrain.'),
     checkpoint: z.strictObject({ every: z.number().positive().default(60).describe('Seconds.') }).prefault({}),
     shards: int(1, 1024).default(1).describe('In how many activities a tile step runs; cannot change a byte.'),
     allowDifferentBackend: z.boolean().default(false),
@@ -104,6 +109,16 @@ export const RunConfigSchema = z
       .positive()
       .default(600)
       .describe('Seconds without progress before a trainer is restarted.'),
+    cost: z
+      .strictObject({
+        perHour: z
+          .number()
+          .positive()
+          .optional()
+          .describe('Price of an hour of the machine; `softflow plan` then shows costs.'),
+        currency: z.string().min(1).max(8).default('USD').describe("Name of the price's currency."),
+      })
+      .prefault({}),
     seed: int(0, 2 ** 32 - 1).default(42),
   })
   .superRefine((config, context) => {

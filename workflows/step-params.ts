@@ -58,7 +58,7 @@ const CIRCUMSTANCES: ReadonlySet<string> = new Set([
 ]);
 
 /** The part of a run config that a release states: all that its results depend on. */
-export function resultsConfig(config: RunConfig): Partial<RunConfig> {
+export function settingsOfResults(config: RunConfig): Partial<RunConfig> {
   return Object.fromEntries(Object.entries(config).filter(([key]) => !CIRCUMSTANCES.has(key)));
 }
 

@@ -33,9 +33,21 @@ describe('the schema of a recipe', () => {
       'data.source.csv.items',
       'data.source.recbole.folder',
       'data.source.recbole.name',
+      'data.source.parquet.folder',
+      'data.source.parquet.items',
+      'data.source.postgres.urlEnv',
+      'data.source.postgres.query',
+      'data.source.postgres.itemsQuery',
+      'data.asOf',
+      'data.knownAt',
+      'data.trainUntil',
+      'data.testAfter',
       'prompt.template',
       'sft.maxEpochs',
       'soft.maxEpochs',
+      'notify.webhook.urlEnv',
+      'notify.command',
+      'cost.perHour',
     ]);
   });
 });
