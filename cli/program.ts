@@ -7,6 +7,7 @@ import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { RunOptions } from './commands/run.ts';
 import type { WorkerCommandOptions } from './commands/worker.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { addResultCommands } from './result-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
 /** Runs a command and returns its exit code; what the command needs is loaded only once it is chosen. */
@@ -179,6 +180,8 @@ function addCommands(
       return set(name, assignment, terminal);
     }),
   );
+
+  addResultCommands({ program, terminal, command, run });
 
   command(
     'validate <recipe>',

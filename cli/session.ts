@@ -54,6 +54,14 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
   };
 }
 
+/** The runs of this folder as the store knows them; needs no server. @throws SoftflowError `RUN_NOT_FOUND`, those of the store */
+export async function openStoredRuns(): Promise<Pick<Session, 'runs' | 'store'>> {
+  if (!hasStore()) throw noRuns();
+  const [{ openStore }, { Runs }] = await Promise.all([import('../artifacts/store.ts'), import('../client/runs.ts')]);
+  const store = await openStore(STORE_FOLDER);
+  return { runs: new Runs({ store }), store };
+}
+
 export const hasStore = (): boolean => existsSync(STORE_FOLDER);
 
 function noRuns(): SoftflowError {
