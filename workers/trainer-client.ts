@@ -94,6 +94,8 @@ class Child {
   }
 
   #receive(message: FromTrainer): void {
+    // So that even a trainer that dies young leaves a figure.
+    if (this.#rssBytes === null) this.#measureMemory();
     const job = this.#job;
     if (message.type === 'ready' || !job || message.id !== job.id) return;
     const outcome = job.receive(message);
