@@ -6,7 +6,7 @@ export const STYLE = `
   --accent: #2f6f73; --warn-ink: #7a4a00; --warn: #fdf3df; --good: #2c6e49;
   --sft: #3367b0; --soft: #c14f2c; --popularity: #5f7f3c; --zero-shot: #8067a8;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #15181b; --card: #1d2125; --ink: #e6e8ea; --muted: #a1aab2; --line: #343a40;
     --accent: #6fbdc1; --warn-ink: #f0cd8d; --warn: #3a2e17; --good: #7fc79c;
@@ -23,6 +23,13 @@ header { padding-top: 40px; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 h2 { font-size: 19px; margin: 44px 0 12px; letter-spacing: -0.005em; }
 h3 { font-size: 15px; margin: 0 0 8px; }
+section > h3 { margin-top: 20px; }
+a { color: var(--accent); }
+a:focus-visible, .scroll:focus-visible, summary:focus-visible, pre:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+.skip { position: absolute; left: -9999px; }
+.skip:focus { left: 16px; top: 12px; background: var(--card); padding: 6px 12px; border-radius: 6px; z-index: 1; }
+nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 20px 0 0; padding: 0; font-size: 13.5px; }
+nav a { color: var(--muted); }
 p { margin: 0 0 10px; max-width: 78ch; }
 .muted, figcaption, small { color: var(--muted); }
 small { font-size: 12px; }
@@ -45,7 +52,6 @@ ul.findings { padding-left: 20px; margin: 0; max-width: 92ch; }
 ul.findings li { margin: 4px 0; overflow-wrap: anywhere; }
 .warning { background: var(--warn); color: var(--warn-ink); border-radius: 10px; padding: 10px 16px 10px 34px; margin-top: 12px !important; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
-.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: 7px 12px; border-bottom: 1px solid var(--line); vertical-align: top; }
 tbody tr:last-child > * { border-bottom: 0; }
@@ -90,7 +96,17 @@ footer { padding-top: 32px; padding-bottom: 48px; font-size: 13px; color: var(--
   tbody th { white-space: normal; min-width: 96px; }
 }
 @media print {
-  body { background: #fff; }
+  body { background: #fff; font-size: 11px; }
+  nav, .skip { display: none; }
+  .charts { grid-template-columns: 1fr 1fr; }
+  details::details-content { content-visibility: visible; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; }
+  table { font-size: 11px; }
+  th, td { padding: 4px 6px; }
+  .num { padding-left: 4px; padding-right: 4px; }
+  .digest { min-width: 0; }
+  h2 { margin-top: 24px; }
+  h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; }
   figure, article, .card, tr { break-inside: avoid; }
 }

@@ -17,6 +17,8 @@ import {
   type RunSummaryInput,
   type StageSummary,
   type StepInput,
+  type TelemetryRow,
+  type TrainingSpeed,
 } from './summary-types.ts';
 
 const EXAMPLES = 8;
@@ -148,10 +150,27 @@ function lineageRow(step: StepInput): LineageRow {
 function summariseTelemetry(steps: readonly StepInput[]): RunSummary['telemetry'] {
   const rows = steps.map(({ label, step, reused, telemetry }) => ({ label, step, reused, ...telemetry }));
   const worked = rows.filter((row) => !row.reused);
+  const training = trainingSpeed(worked);
   return {
     steps: rows,
     seconds: worked.reduce((sum, row) => sum + row.seconds, 0),
     resumes: worked.reduce((sum, row) => sum + row.resumes, 0),
+    ...(training ? { training } : {}),
+  };
+}
+
+/** Weighed by time, so that it is all tokens over all seconds; undefined when no step counted its tokens. */
+function trainingSpeed(rows: readonly TelemetryRow[]): TrainingSpeed | undefined {
+  const timed = rows.filter(({ tokensPerSecond, seconds }) => tokensPerSecond !== undefined && seconds > 0);
+  const seconds = timed.reduce((sum, row) => sum + row.seconds, 0);
+  if (seconds === 0) return undefined;
+  const mean = (of: (row: TelemetryRow) => number) =>
+    timed.reduce((sum, row) => sum + of(row) * row.seconds, 0) / seconds;
+  const measured = timed.every(({ mfu }) => mfu !== undefined);
+  return {
+    seconds,
+    tokensPerSecond: mean((row) => row.tokensPerSecond ?? 0),
+    ...(measured ? { mfu: mean((row) => row.mfu ?? 0) } : {}),
   };
 }
 

@@ -168,8 +168,16 @@ export interface RunSummary {
   findings: Finding[];
   nextCommands: string[];
   lineage: LineageRow[];
-  telemetry: { steps: TelemetryRow[]; seconds: number; resumes: number };
+  telemetry: { steps: TelemetryRow[]; seconds: number; resumes: number; training?: TrainingSpeed };
   fingerprint: Record<string, unknown>;
   digests: { sftAdapter: string; softAdapter: string };
+}
+
+/** Of the training that this run did itself, over all its epochs. */
+export interface TrainingSpeed {
+  seconds: number;
+  tokensPerSecond: number;
+  /** Useful floating-point operations a second, as a share of the machine's measured matrix product rate. */
+  mfu?: number;
 }
 export type TelemetryRow = { label: string; step: string; reused: boolean } & StepInput['telemetry'];

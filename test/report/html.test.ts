@@ -29,7 +29,7 @@ describe('HTML report', () => {
 
   it('asks nothing of the network and runs no script', () => {
     expect(html).toContain(`http-equiv="Content-Security-Policy" content="default-src 'none'`);
-    expect(html).not.toMatch(/<script|<link|<img|<iframe|<object|@import| src=| href=| on[a-z]+=|url\((?!#)/i);
+    expect(html).not.toMatch(/<script|<link|<img|<iframe|<object|@import| src=| href="(?!#)| on[a-z]+=|url\((?!#)/i);
     expect([...html.matchAll(/https?:[^"\s)]*/g)].map(([url]) => url)).toEqual(
       Array(6).fill('http://www.w3.org/2000/svg'),
     );
@@ -52,6 +52,32 @@ describe('HTML report', () => {
     expect(text).toMatch(/SOFT \.0156 \.000&ndash;\.047 \.0313/);
     expect(text).toMatch(/chance \.0009 \.0043 \.0087 \.0174 \.0434/);
     expect(text).toContain('SOFT against SFT, HR@10 +.016 within noise');
+  });
+
+  it('shows HR on slices of the test windows, by history length and by popularity of the target', () => {
+    expect(text).toMatch(/By items in the history .* 10 64 \.0000/);
+    expect(text).toMatch(/By train windows with the same target title .* 0 1 \.0000/);
+  });
+
+  it('shows every epoch in figures', () => {
+    expect(text).toMatch(/SFT epoch 2 chosen 1\.6 \.0300 30 %/);
+    expect(text).toMatch(/SOFT epoch 1 2\.1 1 40\.6 29\.3 \.0100 10 %/);
+  });
+
+  it('shows tokens/s and mfu of each training step that counted them, and of all training', () => {
+    const input = smallRun();
+    const timed = (seconds: number, tokensPerSecond: number, mfu: number) => ({
+      ...input.steps[1]!,
+      telemetry: { seconds, resumes: 0, tokensPerSecond, mfu },
+    });
+    const run = buildRunSummary({ ...input, steps: [input.steps[0]!, timed(10, 300, 0.5), timed(30, 500, 0.7)] });
+    expect(run.telemetry.training).toEqual({ seconds: 40, tokensPerSecond: 450, mfu: expect.closeTo(0.65, 9) });
+    const page = renderReportHtml(run)
+      .replace(/<[^>]+>/g, ' ')
+      .replace(/\s+/g, ' ');
+    expect(page).toContain('Training speed 450 tokens/s mfu 65 %, over 40 s of training');
+    expect(page).toMatch(/sft epoch 1 30 s 500 70 % this run/);
+    expect(text).not.toContain('Training speed');
   });
 
   it('counts the self-distilled targets', () => {
