@@ -3,8 +3,6 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import {
   DataType,
-  MessageHeader,
-  MessageReader,
   makeData,
   RecordBatch,
   RecordBatchFileReader,
@@ -16,6 +14,7 @@ import {
   tableToIPC,
 } from 'apache-arrow';
 import { SoftflowError } from '../errors.ts';
+import { checkArrowFile, damaged } from './arrow-check.ts';
 import { type Column, type ColumnInput, concatColumns, decodeColumn, encodeColumn, rowsOf } from './columns.ts';
 import {
   type CurriculumRow,
@@ -24,6 +23,7 @@ import {
   embeddingsSchema,
   type ItemRow,
   type PredictionRow,
+  type RecommendationRow,
   SCHEMAS,
   type TitleRow,
   type WindowRow,
@@ -85,6 +85,7 @@ export const encodeWindows = (rows: readonly WindowRow[]) => encodeRows('windows
 export const encodeDistilled = (rows: readonly DistilledRow[]) => encodeRows('distilled', rows);
 export const encodeDistances = (rows: readonly DistanceRow[]) => encodeRows('distances', rows);
 export const encodePredictions = (rows: readonly PredictionRow[]) => encodeRows('predictions', rows);
+export const encodeRecommendations = (rows: readonly RecommendationRow[]) => encodeRows('recommendations', rows);
 export const encodeCurriculum = (rows: readonly CurriculumRow[]) => encodeRows('curriculum', rows);
 
 export const decodeItems = (bytes: Uint8Array) => decodeRows<ItemRow>(bytes, 'items');
@@ -93,6 +94,7 @@ export const decodeWindows = (bytes: Uint8Array) => decodeRows<WindowRow>(bytes,
 export const decodeDistilled = (bytes: Uint8Array) => decodeRows<DistilledRow>(bytes, 'distilled');
 export const decodeDistances = (bytes: Uint8Array) => decodeRows<DistanceRow>(bytes, 'distances');
 export const decodePredictions = (bytes: Uint8Array) => decodeRows<PredictionRow>(bytes, 'predictions');
+export const decodeRecommendations = (bytes: Uint8Array) => decodeRows<RecommendationRow>(bytes, 'recommendations');
 export const decodeCurriculum = (bytes: Uint8Array) => decodeRows<CurriculumRow>(bytes, 'curriculum');
 
 /**
@@ -149,26 +151,18 @@ function recordBatch(schema: Schema, columns: Record<string, ColumnInput>): Reco
   return new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children }));
 }
 
-const MAGIC = 'ARROW1';
-
 interface OpenedTable {
   schema: Schema;
   batches: RecordBatch[];
 }
 
-/**
- * Arrow's own iterator never ends when a block holds anything but a batch, and allocates whatever row count a batch
- * claims: so batches are asked for one by one, and only after a look at what they claim.
- */
+/** Batches are asked for one by one, since Arrow's own iterator never ends when a block holds anything else. */
 function openTable(bytes: Uint8Array): OpenedTable {
-  const text = (start: number, end: number) => String.fromCharCode(...bytes.subarray(start, end));
-  const whole =
-    bytes.length > 2 * MAGIC.length && text(0, 6) === MAGIC && text(bytes.length - 6, bytes.length) === MAGIC;
+  checkArrowFile(bytes);
   // Arrow's buffers are typed arrays on the same memory, which must then start at a multiple of eight.
-  const reader = whole ? RecordBatchReader.from(bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()).open() : undefined;
-  if (!(reader instanceof RecordBatchFileReader)) throw damaged(`no whole Arrow IPC file (${bytes.length} bytes)`);
+  const reader = RecordBatchReader.from(bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()).open();
+  if (!(reader instanceof RecordBatchFileReader)) throw damaged('a stream');
   const batches = Array.from({ length: reader.numRecordBatches }, (_, i) => {
-    checkClaims(bytes, reader.footer?.getRecordBatch(i)?.offset);
     const batch = reader.readRecordBatch(i);
     if (!batch) throw damaged(`no record batch ${i}`);
     return batch;
@@ -176,17 +170,7 @@ function openTable(bytes: Uint8Array): OpenedTable {
   return { schema: reader.schema, batches };
 }
 
-/** A batch cannot have more values than the file has bits. */
-function checkClaims(bytes: Uint8Array, offset: number | undefined): void {
-  const inside = offset !== undefined && offset >= 0 && offset < bytes.length;
-  const message = inside ? new MessageReader(bytes.subarray(offset)).readMessage(MessageHeader.RecordBatch) : null;
-  if (!message?.isRecordBatch()) throw damaged('no record batch where one should be');
-  const { length, nodes } = message.header();
-  for (const claimed of [length, ...nodes.map((node) => node.length)])
-    if (!(claimed >= 0 && claimed <= bytes.length * 8)) throw damaged(`a batch that claims ${claimed} values`);
-}
-
-/** Arrow's reader trusts what it reads: whatever it throws, at once or when a value is touched, means a damaged file. */
+/** Whatever Arrow's reader still throws, at once or when a value is touched, means a damaged file. */
 function guarded<T>(read: () => T): T {
   try {
     return read();
@@ -220,14 +204,4 @@ function readColumns(table: OpenedTable, schema: Schema, name: string): DecodedT
 
 function describeSchema(schema: Schema): string {
   return schema.fields.map((field) => `${field.name}: ${field.type}${field.nullable ? '?' : ''}`).join(', ');
-}
-
-function damaged(found: string, cause?: unknown): SoftflowError {
-  return new SoftflowError(
-    'TABLE_DAMAGED',
-    `Expected an Arrow IPC file, found ${found}; run the step that made it again`,
-    {
-      cause,
-    },
-  );
 }

@@ -109,8 +109,10 @@ export const MUTATIONS = process.env['SOFTFLOW_TEST_FULL'] === '1' ? 100_000 : 1
 export interface FuzzTarget {
   /** Half of the mutations start from these in turn. */
   whole: readonly FuzzSeed[];
-  /** A file of every class that the reader refuses, and the text by which that class is known: the other half. */
-  refused: readonly (FuzzSeed & { name: string; message: RegExp })[];
+  /** The other half start from damaged files, one of each class that mutations of a whole one would seldom meet. */
+  refused?: readonly (FuzzSeed & { name: string; message: RegExp })[];
+  /** The text by which each other class of refusal is known. */
+  classes?: Readonly<Record<string, RegExp>>;
   read(bytes: Uint8Array): unknown;
 }
 
@@ -134,7 +136,7 @@ interface FuzzResult {
  */
 export async function expectSafeReader(context: TestContext, target: FuzzTarget): Promise<void> {
   const result = await fuzz(target);
-  const largest = Math.max(...[...target.whole, ...target.refused].map(({ bytes }) => bytes.length));
+  const largest = Math.max(...[...target.whole, ...(target.refused ?? [])].map(({ bytes }) => bytes.length));
   expect(result.untyped).toEqual([]);
   expect(Object.entries(result.classes).filter(([, count]) => count === 0)).toEqual([]);
   expect(result.accepted).toBeGreaterThan(0);
@@ -145,8 +147,9 @@ export async function expectSafeReader(context: TestContext, target: FuzzTarget)
   faultFigure(context, MUTATIONS, figure);
 }
 
-async function fuzz({ whole, refused, read }: FuzzTarget): Promise<FuzzResult> {
-  const counts = Object.fromEntries(refused.map(({ name }) => [name, 0]));
+async function fuzz({ whole, refused = [], classes = {}, read }: FuzzTarget): Promise<FuzzResult> {
+  const texts = [...refused.map(({ name, message }) => [name, message] as const), ...Object.entries(classes)];
+  const counts = Object.fromEntries(texts.map(([name]) => [name, 0]));
   const result: FuzzResult = {
     accepted: 0,
     refused: 0,
@@ -156,7 +159,7 @@ async function fuzz({ whole, refused, read }: FuzzTarget): Promise<FuzzResult> {
     growth: 0,
   };
   for (let seed = 0; seed < MUTATIONS; seed++) {
-    const seeds = seed % 4 < 2 ? whole : refused;
+    const seeds = seed % 4 < 2 || refused.length === 0 ? whole : refused;
     const bytes = mutate(seeds[(seed >> 2) % seeds.length] as FuzzSeed, seed);
     const before = memory();
     const start = process.cpuUsage();
@@ -166,8 +169,7 @@ async function fuzz({ whole, refused, read }: FuzzTarget): Promise<FuzzResult> {
     } catch (error) {
       if (error instanceof SoftflowError) {
         result.refused++;
-        for (const { name, message } of refused)
-          if (message.test(error.message)) counts[name] = (counts[name] ?? 0) + 1;
+        for (const [name, text] of texts) if (text.test(error.message)) counts[name] = (counts[name] ?? 0) + 1;
       } else result.untyped.push(`mutation ${seed}: ${error}`);
     }
     const { user, system } = process.cpuUsage(start);
