@@ -17,15 +17,19 @@ export interface SourceNames {
 
 /** The activity that finds model and data and says what was found, as digests: the root of every step key. */
 export function sourceResolver(places: Places): (names: SourceNames) => Promise<Sources> {
-  const resolve = async ({ model, data }: SourceNames): Promise<Sources> => ({
-    model: { source: model, digest: (await openWeights(await places.modelFiles(model))).digest },
-    data: { digest: await digestOfSource(await places.dataSource(data)) },
-  });
   return async (names) => {
     try {
-      return await heartbeating(() => resolve(names));
+      return await heartbeating(() => resolveSources(places, names));
     } catch (error) {
       throw toFailure(error);
     }
+  };
+}
+
+/** Model and data as they are found on this machine now. */
+export async function resolveSources(places: Places, { model, data }: SourceNames): Promise<Sources> {
+  return {
+    model: { source: model, digest: (await openWeights(await places.modelFiles(model))).digest },
+    data: { digest: await digestOfSource(await places.dataSource(data)) },
   };
 }

@@ -2,12 +2,12 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { digestOf } from '../artifacts/canonical-json.ts';
 import { inputDigests, stepKey } from '../artifacts/step-key.ts';
 import type { Manifest, Store } from '../artifacts/store.ts';
-import { CONTRACT_VERSIONS, type StepInput, type StepName, type StepResult, type StepTelemetry } from './contracts.ts';
+import { CONTRACT_VERSIONS, type JobName, type StepInput, type StepResult, type StepTelemetry } from './contracts.ts';
 
 const NOTHING_DONE: StepTelemetry = { seconds: 0, resumes: 0 };
 
 /** The key of a step: activity, contract version, input digests and the parameters that change the result. */
-export function keyOfStep(step: StepName, inputs: Record<string, ArtifactRef>, params: unknown): string {
+export function keyOfStep(step: JobName, inputs: Record<string, ArtifactRef>, params: unknown): string {
   return stepKey({ step, contractVersion: CONTRACT_VERSIONS[step], inputs, params: keyParams(params) });
 }
 
@@ -60,7 +60,7 @@ function fromManifest(
 }
 
 /** A model or data folder that was moved is still the same: in a key its digest counts and its place does not. */
-function keyParams(params: unknown): unknown {
+export function keyParams(params: unknown): unknown {
   const { model, data, digest, ...rest } = params as Record<string, Record<string, unknown> | undefined>;
   return {
     ...rest,

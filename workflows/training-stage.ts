@@ -16,20 +16,25 @@ export function goesOn({ state, config }: RunSoFar, stage: TrainingStage): boole
   return rows.length < maxEpochs && rows.length - (best?.epoch ?? 0) < config.train.patience;
 }
 
-/** Keeps the row of a whole epoch, and the best epoch so far; ties go to the earliest. */
+/** Keeps the row of a whole epoch in the run's state and in its record. */
 export async function finishEpoch(
   run: Run,
   stage: TrainingStage,
   trained: StepResult<unknown>,
   row: EpochRow,
 ): Promise<void> {
+  addEpoch(run, stage, trained, row);
+  await record(run, 'running');
+}
+
+/** Keeps the row of a whole epoch, and the best epoch so far; ties go to the earliest. */
+export function addEpoch(run: RunSoFar, stage: TrainingStage, trained: StepResult<unknown>, row: EpochRow): void {
   const progress = run.state[stage];
   const value = validationOf(run, row);
   const adapter = output(trained, 'adapter');
   progress.rows.push(row);
   progress.last = { state: output(trained, 'state'), adapter };
   if (!progress.best || value > progress.best.value) progress.best = { epoch: row.epoch, value, adapter };
-  await record(run, 'running');
 }
 
 /** The metric on which early stop looks. */
@@ -50,6 +55,6 @@ export function chosenEpoch(
 }
 
 /** Epochs that an early stop has spared leave the plan. */
-export function dropPending({ state }: Run, stage: TrainingStage): void {
+export function dropPending({ state }: Pick<Run, 'state'>, stage: TrainingStage): void {
   state.steps = state.steps.filter((step) => step.stage !== stage || step.state !== 'pending');
 }

@@ -1,0 +1,232 @@
+import type { DistanceResult, Metrics, PrepareDataResult, Sources, StepResult } from '../activities/contracts.ts';
+import { curriculumLambda } from '../workflows/curriculum.ts';
+import { releaseParams } from '../workflows/release-params.ts';
+import type { RunConfig } from '../workflows/run-config.ts';
+import { plannedSteps } from '../workflows/run-plan.ts';
+import { initialState, type StepStatus } from '../workflows/run-state.ts';
+import { type DataRefs, stepInputs } from '../workflows/step-inputs.ts';
+import { stepParams } from '../workflows/step-params.ts';
+import {
+  addEpoch,
+  chosenEpoch,
+  dropPending,
+  goesOn,
+  type RunSoFar,
+  type TrainingStage,
+} from '../workflows/training-stage.ts';
+import {
+  Pending,
+  type PlannedRef,
+  type PlannedStep,
+  type PlannerDeps,
+  type StepPlan,
+  StepPlanner,
+} from './step-planner.ts';
+
+export interface RunPlan {
+  sources: Sources;
+  /** Every step that the run may take, in order. */
+  steps: StepPlan[];
+  /** The prepared data, when that step is done. */
+  prepared?: StepResult<PrepareDataResult>;
+}
+
+/**
+ * Goes through the method as `softWorkflow` does, with the same parameters, inputs and decisions, but computes nothing:
+ * what is done is followed, what is not stands as pending in the inputs of what comes after it.
+ */
+export async function planRun(config: RunConfig, sources: Sources, deps: PlannerDeps): Promise<RunPlan> {
+  const planning = new Planning(config, sources, deps);
+  const prepared = await planning.prepare();
+  await planning.method(prepared);
+  const found = prepared.found as StepResult<PrepareDataResult> | undefined;
+  return { sources, steps: planning.plans, ...(found ? { prepared: found } : {}) };
+}
+
+type Params = ReturnType<typeof stepParams>;
+
+class Planning {
+  readonly #run: RunSoFar;
+  readonly #sources: Sources;
+  readonly #params: Params;
+  readonly #planner: StepPlanner;
+
+  constructor(config: RunConfig, sources: Sources, deps: PlannerDeps) {
+    this.#run = { config, state: initialState(config.soft.curriculumAlpha, plannedSteps(config)) };
+    this.#sources = sources;
+    this.#params = stepParams(config, sources);
+    this.#planner = new StepPlanner(deps);
+  }
+
+  get plans(): StepPlan[] {
+    return this.#planner.plans;
+  }
+
+  prepare(): Promise<PlannedStep> {
+    return this.#step('prepare', {}, this.#params.prepareData());
+  }
+
+  async method({ output }: PlannedStep): Promise<void> {
+    const data: DataRefs<PlannedRef> = {
+      items: output('items'),
+      titles: output('titles'),
+      train: output('windowsTrain'),
+      valid: output('windowsValid'),
+      test: output('windowsTest'),
+    };
+    const encoded = await this.#step('encode', stepInputs.encodeTitles(data), this.#params.encodeTitles());
+    const embeddings = encoded.output('embeddings');
+    const sftAdapter = await this.#fineTune(data, embeddings);
+    const distilling = stepInputs.selfDistill(data, sftAdapter);
+    const distilled = (await this.#step('self-distil', distilling, this.#params.selfDistill())).output('distilled');
+    const softAdapter = await this.#curriculum(data, embeddings, distilled);
+    await this.#test(data, embeddings, sftAdapter, softAdapter);
+    await this.#release(sftAdapter, softAdapter);
+  }
+
+  async #fineTune(data: DataRefs<PlannedRef>, embeddings: PlannedRef): Promise<PlannedRef> {
+    return this.#epochs('sft', async (epoch, before, optional) => {
+      const params = this.#params.trainEpoch('sft', epoch, 0);
+      const trained = await this.#step(`sft-${epoch}-train`, stepInputs.trainEpoch(data, 0, before), params, optional);
+      const validated = await this.#validate(`sft-${epoch}-validate`, data, embeddings, trained, optional);
+      return { trained, validated, lambda: 0, distance: null, distanceAfter: null };
+    });
+  }
+
+  async #curriculum(data: DataRefs<PlannedRef>, embeddings: PlannedRef, distilled: PlannedRef): Promise<PlannedRef> {
+    const distanceParams = this.#params.measureDistance();
+    const inputs = stepInputs.measureDistance(data, embeddings);
+    const initial = distanceOf(await this.#step('soft-0-distance', inputs, distanceParams));
+    let distance = initial;
+    return this.#epochs('curriculum', async (epoch, before, optional) => {
+      const lambda = this.#lambda(epoch, distance, initial);
+      const trained = await this.#step(
+        `soft-${epoch}-train`,
+        // A round whose lambda is not known yet has one above 0: the distance never reaches it.
+        stepInputs.trainEpoch(data, lambda instanceof Pending ? 1 : lambda, before, distilled),
+        lambda instanceof Pending ? lambda : this.#params.trainEpoch('soft', epoch, lambda),
+        optional,
+      );
+      const measured = await this.#step(
+        `soft-${epoch}-distance`,
+        stepInputs.measureDistance(data, embeddings, trained.output('adapter')),
+        distanceParams,
+        optional,
+      );
+      const validated = await this.#validate(`soft-${epoch}-validate`, data, embeddings, trained, optional);
+      const row = { lambda: known(lambda), distance: known(distance), distanceAfter: known(distanceOf(measured)) };
+      distance = distanceOf(measured);
+      return { trained, validated, ...row };
+    });
+  }
+
+  /** The first round begins at the initial distance, whatever that is. */
+  #lambda(epoch: number, distance: number | Pending, initial: number | Pending): number | Pending {
+    const { curriculumAlpha } = this.#run.state;
+    if (epoch === 1) return curriculumLambda(curriculumAlpha, 1, 1);
+    if (distance instanceof Pending) return distance;
+    return initial instanceof Pending ? initial : curriculumLambda(curriculumAlpha, distance, initial);
+  }
+
+  #validate(
+    id: string,
+    data: DataRefs<PlannedRef>,
+    embeddings: PlannedRef,
+    trained: PlannedStep,
+    optional: boolean,
+  ): Promise<PlannedStep> {
+    const inputs = stepInputs.validate(data, embeddings, trained.output('adapter'));
+    return this.#step(id, inputs, this.#params.evaluate(), optional);
+  }
+
+  /** Plans epochs while the results of those before are known, then as many as there may be; returns the chosen adapter. */
+  async #epochs(
+    stage: TrainingStage,
+    plan: (epoch: number, before: PlannedRef | undefined, optional: boolean) => Promise<PlannedEpoch>,
+  ): Promise<PlannedRef> {
+    const { config, state } = this.#run;
+    const { maxEpochs = config.train.maxEpochs } = stage === 'sft' ? config.sft : config.soft;
+    let before: PlannedRef | undefined;
+    let open: string | undefined;
+    for (let epoch = 1; open === undefined ? goesOn(this.#run, stage) : epoch <= maxEpochs; epoch++) {
+      const optional = epoch > (state[stage].best?.epoch ?? 1) + config.train.patience;
+      const planned = await plan(epoch, before, optional);
+      before = planned.trained.output('state');
+      if (open === undefined && this.#follow(stage, epoch, planned)) continue;
+      open = (config.train.select === 'last' ? planned.trained : planned.validated).plan.label;
+    }
+    if (open !== undefined) return new Pending([open]);
+    dropPending(this.#run, stage);
+    return chosenEpoch(this.#run, stage).adapter;
+  }
+
+  /** Takes a whole epoch into the state that decides how the stage goes on. */
+  #follow(stage: TrainingStage, epoch: number, planned: PlannedEpoch): boolean {
+    const { trained, validated, lambda, distance, distanceAfter } = planned;
+    const complete = stage === 'sft' || (lambda !== null && distance !== null && distanceAfter !== null);
+    if (!trained.found || !validated.found || !complete) return false;
+    const { trainLoss } = trained.found.result as { trainLoss: number };
+    const validation = validated.found.result as Metrics;
+    const row = { epoch, lambda: lambda ?? 0, distance, distanceAfter, trainLoss, validation };
+    addEpoch(this.#run, stage, trained.found, row);
+    return true;
+  }
+
+  async #test(
+    data: DataRefs<PlannedRef>,
+    embeddings: PlannedRef,
+    sftAdapter: PlannedRef,
+    softAdapter: PlannedRef,
+  ): Promise<void> {
+    const params = this.#params.evaluate();
+    await this.#step('test-popularity', stepInputs.testPopularity(data), this.#params.evaluatePopularity());
+    if (this.#run.config.evaluation.zeroShot)
+      await this.#step('test-zeroShot', stepInputs.test(data, embeddings), params);
+    await this.#step('test-sft', stepInputs.test(data, embeddings, sftAdapter), params);
+    await this.#step('test-soft', stepInputs.test(data, embeddings, softAdapter), params);
+  }
+
+  async #release(sftAdapter: PlannedRef, softAdapter: PlannedRef): Promise<void> {
+    const inputs = stepInputs.release(sftAdapter, softAdapter);
+    const open = [sftAdapter, softAdapter].flatMap((ref) => (ref instanceof Pending ? ref.of : []));
+    const params = open.length > 0 ? new Pending(open) : releaseParams(this.#run, this.#sources);
+    const { plan } = await this.#step('release', inputs, params);
+    const { id, stage, step, label } = this.#planned('report');
+    const report = { id, stage, step, label, action: 'run' as const, optional: false };
+    this.plans.push({
+      ...report,
+      reason: 'every run has its own',
+      dependsOn: plan.action === 'reuse' ? [] : [plan.label],
+    });
+  }
+
+  async #step(id: string, inputs: Record<string, PlannedRef>, params: unknown, optional = false): Promise<PlannedStep> {
+    const entry = this.#planned(id);
+    const step = await this.#planner.step(entry, inputs, params, optional);
+    const { key, action } = step.plan;
+    if (key !== undefined) entry.key = key;
+    if (action === 'reuse') entry.state = 'reused';
+    return step;
+  }
+
+  #planned(id: string): StepStatus {
+    const entry = this.#run.state.steps.find((step) => step.id === id);
+    if (!entry) throw new Error(`step ${id} is not in the plan`);
+    return entry;
+  }
+}
+
+interface PlannedEpoch {
+  trained: PlannedStep;
+  validated: PlannedStep;
+  /** Null where the stage has none, or it is not known. */
+  lambda: number | null;
+  distance: number | null;
+  distanceAfter: number | null;
+}
+
+function distanceOf({ plan, found }: PlannedStep): number | Pending {
+  return found ? (found.result as DistanceResult).distance : new Pending([plan.label]);
+}
+
+const known = (value: number | Pending): number | null => (value instanceof Pending ? null : value);
