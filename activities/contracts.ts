@@ -34,11 +34,15 @@ export type StepName =
   | 'release'
   | 'renderReport';
 
+/** What the trainer does for a person, outside of every run. */
+export type ToolName = 'recommend' | 'mergeAdapter';
+export type JobName = StepName | ToolName;
+
 /**
  * Raised by one whenever a step's code changes what it computes from the same inputs and parameters:
  * it is part of the step's key, so older results are not reused.
  */
-export const CONTRACT_VERSIONS: Record<StepName, number> = {
+export const CONTRACT_VERSIONS: Record<JobName, number> = {
   prepareData: 1,
   encodeTitles: 1,
   trainEpoch: 1,
@@ -48,6 +52,8 @@ export const CONTRACT_VERSIONS: Record<StepName, number> = {
   evaluatePopularity: 1,
   release: 2,
   renderReport: 1,
+  recommend: 1,
+  mergeAdapter: 1,
 };
 
 /** A model or data source as the config names it, with the digest of what was found there. */
@@ -151,6 +157,41 @@ export interface EvaluatePopularityParams {
   ks: number[];
 }
 
+/**
+ * inputs: `windows` (histories; targets are not read), `items`, `titles`, `embeddings`, `adapter`; outputs:
+ * `recommendations`.
+ */
+export interface RecommendParams extends TensorParams {
+  prompt: PromptParams;
+  lora: LoraParams;
+  generation: GenerationParams;
+  /** Titles a history. */
+  k: number;
+  /** Leaves out the titles of the history itself. */
+  excludeHistory: boolean;
+}
+/** inputs: `adapter`, `windows`, `items` (real prompts to verify on); writes a model folder and has no outputs. */
+export interface MergeAdapterParams extends TensorParams {
+  prompt: PromptParams;
+  lora: LoraParams;
+  /** An empty folder to write into. */
+  folder: string;
+  /** How many prompts the written model is compared on; 0 leaves the comparison out. */
+  verifyPrompts: number;
+}
+export interface MergeAdapterResult {
+  /** Bytes of weights that were written. */
+  weightBytes: number;
+  verified?: MergeVerification;
+}
+export interface MergeVerification {
+  prompts: number;
+  /** Largest difference between a logit of the merged model and of base + adapter. */
+  maxLogitDifference: number;
+  /** Largest logit in size, to judge the difference by. */
+  maxLogit: number;
+}
+
 /** A step of a run that had to be done for its release. */
 export interface LineageStep {
   /** Unique in the run: `sft-2-train`. */
@@ -234,7 +275,7 @@ export interface Circumstances {
 
 /** The input of every step's activity: flat, references and small numbers only. */
 export interface StepInput<Params> {
-  step: StepName;
+  step: JobName;
   /** The step key, from `lookUpStep`. */
   key: string;
   inputs: Record<string, ArtifactRef>;
@@ -268,7 +309,7 @@ export interface LookUpResult {
 
 /** Position inside a step; compared element by element. */
 export interface Progress {
-  step: StepName;
+  step: JobName;
   /** e.g. "epoch 2, step 3/16, micro-batch 12/32" or "tile 4/12". */
   position: string;
   done: number;

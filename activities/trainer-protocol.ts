@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Store } from '../artifacts/store.ts';
-import type { ModelFiles, ModelSource, Progress, StepInput, StepName, StepResult } from './contracts.ts';
+import type { JobName, ModelFiles, ModelSource, Progress, StepInput, StepResult } from './contracts.ts';
 
 /**
  * Messages between the Temporal worker (relay) and the trainer process. They carry references and small numbers only.
@@ -69,4 +69,4 @@ export class DrainedError extends Error {
 
 /** Null only from a shard that ended while tiles of other shards were missing. */
 export type Job = (input: StepInput<unknown>, context: JobContext) => Promise<StepResult<unknown> | null>;
-export type Jobs = Partial<Record<StepName, Job>>;
+export type Jobs = Partial<Record<JobName, Job>>;

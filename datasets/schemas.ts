@@ -49,6 +49,13 @@ export const SCHEMAS = {
     bool('exists'),
     bool('valid'),
   ]),
+  /** The nearest titles to the answer of each history, nearest first; in the order of the histories. */
+  recommendations: new Schema([
+    utf8('windowId'),
+    utf8('text'),
+    list('titleRows', int32('row')),
+    list('distances', float64('distance')),
+  ]),
   /** One row a curriculum epoch (see ARCHITECTURE.md, "A run as data"). */
   curriculum: new Schema([
     int32('epoch'),
@@ -110,6 +117,12 @@ export interface PredictionRow {
   nearest: number;
   exists: boolean;
   valid: boolean;
+}
+export interface RecommendationRow {
+  windowId: string;
+  text: string;
+  titleRows: number[];
+  distances: number[];
 }
 /** One row of the curriculum table; `validation` is the metric that early stop looks at. */
 export interface CurriculumRow {

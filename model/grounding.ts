@@ -57,15 +57,60 @@ export function addTitles(grounding: OpenGrounding, titles: Float32Array, first:
   for (let i = 0; i < count; i++) {
     const row = first + i;
     const d = row === target ? distance : l2Distance(text, 0, titles, i, size);
-    if (!Number.isFinite(d))
-      throw new SoftflowError(
-        'NOT_FINITE',
-        `Expected finite title embeddings, got a distance of ${d} to title row ${row}`,
-      );
+    if (!Number.isFinite(d)) throw notFinite(row, d);
     if (row !== target && d <= distance) grounding.rank++;
     if (d < grounding.best) {
       grounding.best = d;
       grounding.nearest = row;
     }
   }
+}
+
+/** The titles nearest to a text, nearest first. */
+export interface NearestTitles {
+  rows: number[];
+  distances: number[];
+}
+
+/**
+ * The k titles nearest to one generated text's embedding by L2 distance; of equals the first row.
+ * @param titles [n * size], row-major
+ * @param excluded rows that do not count
+ * @throws SoftflowError `NOT_FINITE` when a distance is not a number
+ */
+export function nearestTitles(
+  text: Float32Array,
+  titles: Float32Array,
+  k: number,
+  excluded: ReadonlySet<number> = new Set(),
+): NearestTitles {
+  const size = text.length;
+  const nearest: NearestTitles = { rows: [], distances: [] };
+  for (let row = 0; row < titles.length / size; row++) {
+    if (excluded.has(row)) continue;
+    const distance = l2Distance(text, 0, titles, row, size);
+    if (!Number.isFinite(distance)) throw notFinite(row, distance);
+    const last = nearest.distances.at(-1) ?? Number.NEGATIVE_INFINITY;
+    if (nearest.rows.length < k || distance < last) insert(nearest, row, distance, k);
+  }
+  return nearest;
+}
+
+/** Behind the titles that are as near or nearer; the list keeps k at most. */
+function insert({ rows, distances }: NearestTitles, row: number, distance: number, k: number): void {
+  let at = rows.length;
+  while (at > 0 && (distances[at - 1] as number) > distance) at--;
+  rows.splice(at, 0, row);
+  distances.splice(at, 0, distance);
+  if (rows.length > k) {
+    rows.pop();
+    distances.pop();
+  }
+}
+
+function notFinite(row: number, distance: number): SoftflowError {
+  return new SoftflowError(
+    'NOT_FINITE',
+    `Expected finite title embeddings, got a distance of ${distance} to title row ${row}`,
+  );
 }

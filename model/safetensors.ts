@@ -298,29 +298,44 @@ export function encodeSafetensors(
   const named = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
   for (const [name, value] of named) checkValue(name, value);
   named.sort(([a, x], [b, y]) => DTYPE_BYTES[y.dtype] - DTYPE_BYTES[x.dtype] || compare(a, b));
+  const header = encodeSafetensorsHeader(
+    named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
+    metadata,
+  );
+  const out = new Uint8Array(named.reduce((sum, [, { data }]) => sum + data.byteLength, header.length));
+  out.set(header);
+  let at = header.length;
+  for (const [, { data }] of named) {
+    out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return out;
+}
+
+/**
+ * The beginning of a safetensors file, up to the first byte of the first tensor; the tensors follow in this order without
+ * a gap. For a file that is written tensor by tensor.
+ */
+export function encodeSafetensorsHeader(
+  tensors: readonly { name: string; dtype: SafetensorsDtype; shape: readonly number[] }[],
+  metadata: Record<string, string> = {},
+): Uint8Array {
   const parts: string[] = [];
   const keys = Object.keys(metadata).sort(compare);
   if (keys.length > 0) {
     parts.push(`"__metadata__":{${keys.map((k) => `${JSON.stringify(k)}:${JSON.stringify(metadata[k])}`)}}`);
   }
   let position = 0;
-  for (const [name, { dtype, shape, data }] of named) {
-    const end = position + data.byteLength;
+  for (const { name, dtype, shape } of tensors) {
+    const end = position + (byteLength([...shape], DTYPE_BYTES[dtype]) ?? 0);
     parts.push(`${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape}],"data_offsets":[${position},${end}]}`);
     position = end;
   }
   const json = new TextEncoder().encode(`{${parts.join(',')}}`);
-  const headerBytes = Math.ceil(json.length / 8) * 8;
-  const out = new Uint8Array(8 + headerBytes + position);
-  new DataView(out.buffer).setBigUint64(0, BigInt(headerBytes), true);
-  out.fill(0x20, 8, 8 + headerBytes);
-  out.set(json, 8);
-  let at = 8 + headerBytes;
-  for (const [, { data }] of named) {
-    out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
-    at += data.byteLength;
-  }
-  return out;
+  const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
+  header.set(json, 8);
+  return header;
 }
 
 function checkValue(name: string, { dtype, shape, data }: SafetensorsValue): void {

@@ -25,6 +25,8 @@ export interface ModelFiles {
   readonly digest: string;
   /** Every weight the config asks for, in the order of the layers. */
   readonly names: string[];
+  /** The shape of one weight, slowest dimension first. Throws `MODEL_MISMATCH` for a name the model does not have. */
+  shape(name: string): number[];
   /** Reads one weight. Throws `MODEL_MISMATCH` for a name the model does not have, `MODEL_NOT_FINITE`. */
   tensor(name: string): Promise<WeightTensor>;
 }
@@ -50,6 +52,11 @@ export async function openWeights(source: ModelSource): Promise<ModelFiles> {
     config,
     digest,
     names: [...expected.keys()],
+    shape: (name) => {
+      const shape = expected.get(name);
+      if (!shape) throw mismatch(`${place} has no weight ${name}`, 'a weight of the config', name);
+      return shape;
+    },
     tensor: async (name) => {
       const tensor = expected.has(name) ? stored.get(name) : undefined;
       if (!tensor) throw mismatch(`${place} has no weight ${name}`, 'a weight of the config', name);

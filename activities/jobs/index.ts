@@ -5,6 +5,8 @@ import type { Job, Jobs } from '../trainer-protocol.ts';
 import { encodeTitles } from './encode-titles.ts';
 import { evaluate } from './evaluate.ts';
 import { measureDistance } from './measure-distance.ts';
+import { mergeAdapter } from './merge-adapter.ts';
+import { recommend } from './recommend.ts';
 import { selfDistill } from './self-distill.ts';
 import { TensorSession } from './tensor-session.ts';
 import { trainEpoch } from './train-epoch.ts';
@@ -23,8 +25,10 @@ function createJobs(kernelsFor: (precision: Precision) => Kernels): Jobs {
     selfDistill: job(selfDistill),
     measureDistance: job(measureDistance),
     evaluate: job(evaluate),
+    recommend: job(recommend),
+    mergeAdapter: job(mergeAdapter),
   };
 }
 
-/** The job bodies of the tensor steps; only the trainer process loads them. */
+/** The job bodies of the tensor steps and tools; only the trainer process loads them. */
 export const JOBS: Jobs = createJobs(kernelsFor);

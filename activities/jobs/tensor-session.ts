@@ -3,7 +3,7 @@ import { type BaseModel, loadBaseModel } from '../../model/base-model.ts';
 import type { Kernels } from '../../model/kernels.ts';
 import { openTokenizer, type Tokenizer } from '../../model/tokenizer.ts';
 import { openWeights } from '../../model/weights.ts';
-import type { Precision, TensorParams } from '../contracts.ts';
+import type { ModelFiles, Precision, TensorParams } from '../contracts.ts';
 import type { JobContext } from '../trainer-protocol.ts';
 
 export interface LoadedModel {
@@ -24,8 +24,7 @@ export class TensorSession {
   async load({ model: ref, precision }: TensorParams, context: JobContext): Promise<LoadedModel> {
     const key = `${ref.digest}/${precision}`;
     if (this.loaded?.key === key) return this.loaded.value;
-    this.loaded?.value.model.dispose();
-    this.loaded = undefined;
+    this.unload();
     const location = await context.modelFiles(ref.source);
     const files = await openWeights(location);
     if (files.digest !== ref.digest)
@@ -38,5 +37,18 @@ export class TensorSession {
     const model = await loadBaseModel(files, this.kernelsFor(precision));
     this.loaded = { key, value: { model, tokenizer } };
     return this.loaded.value;
+  }
+
+  /** A model of another folder, which is not kept; the caller disposes. */
+  async open(location: ModelFiles, precision: Precision): Promise<LoadedModel> {
+    const files = await openWeights(location);
+    const tokenizer = await openTokenizer(location, files.config);
+    return { model: await loadBaseModel(files, this.kernelsFor(precision)), tokenizer };
+  }
+
+  /** Gives the device's memory back. */
+  unload(): void {
+    this.loaded?.value.model.dispose();
+    this.loaded = undefined;
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addTitles, ground, l2Distance, startGrounding } from '../../model/grounding.ts';
+import { addTitles, ground, l2Distance, nearestTitles, startGrounding } from '../../model/grounding.ts';
 
 /** Titles at 0, 3, 4, 4 and 10 on a line (the second axis is 0). */
 const TITLES = Float32Array.of(0, 0, 3, 0, 4, 0, 4, 0, 10, 0);
@@ -51,4 +51,24 @@ it('refuses a distance that is no number, of the target and of any other title',
   for (const target of [0, 3])
     expect(() => ground(at(4), broken, 2, target)).toThrow(expect.objectContaining({ code: 'NOT_FINITE' }));
   expect(() => ground(at(Number.POSITIVE_INFINITY), TITLES, 2, 0)).toThrow(/title row 0/);
+});
+
+describe('the nearest titles', () => {
+  it('come nearest first, of equals the first row, and as many as there are', () => {
+    expect(nearestTitles(at(4), TITLES, 3)).toEqual({ rows: [2, 3, 1], distances: [0, 0, 1] });
+    expect(nearestTitles(at(9), TITLES, 9).rows).toEqual([4, 2, 3, 1, 0]);
+    expect(nearestTitles(at(9), TITLES, 0)).toEqual({ rows: [], distances: [] });
+  });
+
+  it('leave out what is excluded, and agree with the rank where nothing ties', () => {
+    expect(nearestTitles(at(4), TITLES, 2, new Set([2, 1])).rows).toEqual([3, 0]);
+    const { rows } = nearestTitles(at(2.9), TITLES, 5);
+    for (const target of [0, 1, 4]) expect(rows.indexOf(target) + 1).toBe(ground(at(2.9), TITLES, 2, target).rank);
+  });
+
+  it('refuse embeddings that are no numbers', () => {
+    expect(() => nearestTitles(at(0), Float32Array.of(0, Number.NaN), 1)).toThrow(
+      expect.objectContaining({ code: 'NOT_FINITE' }),
+    );
+  });
 });
