@@ -1,4 +1,5 @@
 import type { Progress } from '../activities/contracts.ts';
+import { STAGES, type StageProgress, stageState } from '../client/run-stages.ts';
 import type { RunStatus, Stage, StepStatus } from '../workflows/run-state.ts';
 import { formatNumber, formatSeconds, progressBar } from './format.ts';
 import { oneLine, type Paint } from './terminal.ts';
@@ -13,21 +14,7 @@ export interface LiveRun {
   notice?: string;
 }
 
-const STAGE_ORDER: Record<Stage, number> = {
-  prepare: 0,
-  encode: 1,
-  sft: 2,
-  'self-distil': 3,
-  curriculum: 4,
-  test: 5,
-  release: 6,
-  report: 7,
-};
-const STAGES = Object.keys(STAGE_ORDER) as Stage[];
-
-type StageState = 'done' | 'running' | 'pending';
-
-const MARKS: Record<StageState, string> = { done: '+', running: '>', pending: ' ' };
+const MARKS: Record<StageProgress, string> = { done: '+', running: '>', pending: ' ' };
 const LABEL_WIDTH = 13;
 const BAR_WIDTH = 16;
 
@@ -55,21 +42,12 @@ const clip = (line: string, width: number): string => {
   return end.length > width ? `${end.slice(0, width - 1)}…` : end;
 };
 
-const stagePaint = (state: StageState, paint: Paint) =>
+const stagePaint = (state: StageProgress, paint: Paint) =>
   state === 'running' ? paint.cyan : state === 'done' ? paint.green : paint.dim;
 
 const finished = (step: StepStatus): boolean => step.state === 'run' || step.state === 'reused';
 
-export function stageState(stage: Stage, status: RunStatus): StageState {
-  if (status.phase === 'completed') return 'done';
-  const position = STAGE_ORDER[stage] - STAGE_ORDER[status.stage];
-  const steps = status.steps.filter((step) => step.stage === stage);
-  if (steps.some((step) => step.state === 'running')) return 'running';
-  if (position < 0) return 'done';
-  return position === 0 ? 'running' : 'pending';
-}
-
-function stageDetail(stage: Stage, state: StageState, run: LiveRun): string {
+function stageDetail(stage: Stage, state: StageProgress, run: LiveRun): string {
   const steps = run.status.steps.filter((step) => step.stage === stage);
   if (state === 'done') return doneDetail(steps);
   if (state === 'pending') return '';

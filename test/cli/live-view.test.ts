@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Progress } from '../../activities/contracts.ts';
 import { followRun } from '../../cli/follow-run.ts';
-import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun, stageState } from '../../cli/live-view.ts';
+import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun } from '../../cli/live-view.ts';
 import { paintFor, type Terminal } from '../../cli/terminal.ts';
+import { stageState } from '../../client/run-stages.ts';
 import type { RunStatus, StepStatus } from '../../workflows/run-state.ts';
 
 const step = (id: string, stage: StepStatus['stage'], state: StepStatus['state'], label = id): StepStatus => ({
