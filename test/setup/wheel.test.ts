@@ -5,6 +5,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { SetupProgress } from '../../setup/progress.ts';
 import { fetchWheel, type Wheel } from '../../setup/wheel.ts';
 import { unzip } from '../../setup/zip.ts';
+import { random } from '../support/fuzz.ts';
 import { buildZip } from './build-zip.ts';
 import { useTemporaryCache } from './temporary-cache.ts';
 
@@ -79,6 +80,43 @@ describe('unzip', () => {
   it('refuses a member that is shorter than it declares', async () => {
     const file = zipFile({ name: 'short', content: Buffer.from('abc'), declaredBytes: 10 });
     await expect(unzip(file, target(), everything)).rejects.toMatchObject({ code: 'ARCHIVE_DAMAGED' });
+  });
+
+  it('unpacks up to 200 times its size, or to the limit of the caller, and not a byte more (S3)', async () => {
+    const below = random(1);
+    const noise = Buffer.from(Array.from({ length: 8000 }, () => below(256)));
+    const archive = (declaredBytes: number) => buildZip([{ name: 'a', content: noise, declaredBytes }]);
+    const cap = 200 * archive(0).length;
+    const file = join(root(), 'ratio.zip');
+    const refusal = async (declaredBytes: number, maxBytes: number) => {
+      writeFileSync(file, archive(declaredBytes));
+      return unzip(file, target(), { select: (name) => name, maxBytes }).catch((error: Error) => error.message);
+    };
+    expect(await refusal(cap, 2 * cap)).toMatch(/has 8000 bytes, expected/);
+    expect(await refusal(cap + 1, 2 * cap)).toContain(`unpack to ${cap + 1} bytes, expected at most ${cap}`);
+    expect(await refusal(8000, 8000)).toEqual(['a']);
+    expect(await refusal(8000, 7999)).toMatch(/unpack to 8000 bytes, expected at most 7999/);
+  });
+
+  // Found by mutations: so many bytes were taken before the file's own size was looked at.
+  it('refuses a directory of 4 GiB in a small file without taking the memory (S1)', async () => {
+    const bytes = buildZip([{ name: 'a', content: Buffer.from('a') }]);
+    bytes.writeUInt32LE(0xfffffff0, bytes.length - 10);
+    const file = join(root(), 'archive.zip');
+    writeFileSync(file, bytes);
+    const before = process.memoryUsage().external;
+    await expect(unzip(file, target(), everything)).rejects.toMatchObject({ code: 'ARCHIVE_DAMAGED' });
+    expect(process.memoryUsage().external - before).toBeLessThan(64 * 2 ** 20);
+  });
+
+  it.each([
+    ['two members of one name', ['a', 'a']],
+    ['a member in a folder that is a file', ['a', 'a/b']],
+    ['a member that is a folder to another', ['a/b', 'a']],
+    ['a name that no file system holds', ['n'.repeat(300)]],
+  ])('refuses %s (S9)', async (_, names) => {
+    const file = zipFile(...names.map((name) => ({ name, content: Buffer.from(name) })));
+    await expect(unzip(file, target(), everything)).rejects.toMatchObject({ code: 'ARCHIVE_UNSAFE' });
   });
 
   it('refuses every truncation of an archive', async () => {

@@ -40,7 +40,7 @@ export interface FuzzSeed {
 export function mutate({ bytes: original, header }: FuzzSeed, seed: number): Uint8Array {
   const below = random(seed);
   const [from, to] = header.map((at) => (at < 0 ? original.length + at : at)) as [number, number];
-  let bytes: Uint8Array = original.slice();
+  let bytes: Uint8Array = Uint8Array.from(original);
   for (let times = 1 + below(3); times > 0; times--) {
     const [start, end] = seed % 2 === 0 ? [from, Math.min(to, bytes.length)] : [0, bytes.length];
     if (end > start) bytes = mutateOnce(bytes, start + below(end - start), below);
