@@ -1,7 +1,5 @@
-import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { createGunzip } from 'node:zlib';
 import { SoftflowError } from '../../errors.ts';
+import { checkText, isGzip, readBytes, TEXT_LIMITS, unreadable } from './text-file.ts';
 
 /** A text file of rows and columns, plain or gzip, with a header line. */
 export interface TabularFile {
@@ -26,7 +24,8 @@ export interface OpenedFile extends TabularFile {
 }
 
 const MAX_HEADER_BYTES = 1 << 20;
-const QUOTE = 0x22;
+/** DuckDB needs seconds for more. */
+const MAX_COLUMNS = 4096;
 
 /**
  * Reads the header and finds the columns.
@@ -46,7 +45,7 @@ export async function openTabular(file: TabularFile): Promise<OpenedFile> {
     if (name !== null && place < 0 && !file.optional?.includes(role)) missing.push(name);
   }
   if (missing.length > 0) throw missingColumns(file, names, missing);
-  if (file.quoted) await requireClosedQuotes(file, gzip);
+  await checkText(file, gzip);
   return { ...file, gzip, width: names.length, places };
 }
 
@@ -60,7 +59,7 @@ export function readCsvSql(file: OpenedFile, rejects: string): string {
   return `read_csv(${sqlText(escapeGlob(file.path))}, auto_detect = false, header = true, delim = ${sqlText(file.delimiter)},
     quote = ${quote}, escape = ${quote}, columns = {${columns}}, compression = '${file.gzip ? 'gzip' : 'none'}',
     ignore_errors = true, store_rejects = true, rejects_table = '${rejects}', rejects_scan = '${rejects}_scans', rejects_limit = 0,
-    parallel = false)`;
+    max_line_size = ${TEXT_LIMITS.lineBytes}, buffer_size = ${2 * TEXT_LIMITS.lineBytes}, parallel = false)`;
 }
 
 /** The SQL expression of a role's text: NULL when the column does not exist or the value is empty. */
@@ -78,43 +77,6 @@ function escapeGlob(path: string): string {
   return path.replace(/[*?[]/g, '[$&]');
 }
 
-async function isGzip(path: string): Promise<boolean> {
-  try {
-    const handle = await open(path);
-    try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, 0);
-      return bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b;
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    const found = code === 'ENOENT' ? 'nothing' : `an unreadable path (${code})`;
-    throw new SoftflowError(
-      'DATA_NOT_FOUND',
-      `Expected a data file at ${path}, found ${found}; check \`data.source\``,
-      {
-        details: { path },
-        cause,
-      },
-    );
-  }
-}
-
-/** The file's bytes, unpacked. */
-async function* readBytes(path: string, gzip: boolean): AsyncGenerator<Buffer> {
-  const raw = createReadStream(path, { highWaterMark: 1 << 20 });
-  const stream = gzip ? raw.pipe(createGunzip()) : raw;
-  raw.on('error', (error) => stream.destroy(error));
-  try {
-    for await (const chunk of stream) yield chunk as Buffer;
-  } catch (cause) {
-    throw new SoftflowError('DATA_UNREADABLE', `${path} cannot be read: ${(cause as Error).message}`, { cause });
-  } finally {
-    raw.destroy();
-  }
-}
-
 async function readHeader(file: TabularFile, gzip: boolean): Promise<string[]> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -123,10 +85,13 @@ async function readHeader(file: TabularFile, gzip: boolean): Promise<string[]> {
     bytes += chunk.length;
     if (bytes >= MAX_HEADER_BYTES || Buffer.concat(chunks).includes('\n')) break;
   }
+  if (bytes >= MAX_HEADER_BYTES && !Buffer.concat(chunks).includes('\n'))
+    throw unreadable(file.path, `a header line of at most ${MAX_HEADER_BYTES} bytes`, 'a longer one');
   const text = Buffer.concat(chunks)
     .toString('utf8')
     .replace(/^\ufeff/, '');
   const names = splitHeader(text, file);
+  if (names.length > MAX_COLUMNS) throw unreadable(file.path, `at most ${MAX_COLUMNS} columns`, `${names.length}`);
   if (names.length === 1 && names[0]?.trim() === '')
     throw new SoftflowError('DATA_EMPTY', `Expected a header line and rows in ${file.path}, found an empty file`, {
       details: { path: file.path },
@@ -164,37 +129,4 @@ function missingColumns(file: TabularFile, names: string[], missing: string[]): 
       .join(', ')}; ${hint}`,
     { details: { path: file.path, missing, found: names } },
   );
-}
-
-/** DuckDB drops the rest of a file without a word when a quote is never closed, so that is looked for first. */
-async function requireClosedQuotes(file: TabularFile, gzip: boolean): Promise<void> {
-  const opened = await findOpenQuote(file, gzip);
-  if (opened !== undefined)
-    throw new SoftflowError(
-      'DATA_UNREADABLE',
-      `Expected every quoted value to end, but the quote at byte ${opened} of ${file.path} is never closed; close it or remove it`,
-      { details: { path: file.path, byte: opened } },
-    );
-}
-
-/** Where a quoted value begins that reaches the end of the file; hops from quote to quote. */
-async function findOpenQuote(file: TabularFile, gzip: boolean): Promise<number | undefined> {
-  const beforeValue = new Set([0x0a, 0x0d, Buffer.from(file.delimiter).at(-1) as number]);
-  let opened: number | undefined;
-  let closed = -1;
-  let offset = 0;
-  let last = 0x0a;
-  for await (const chunk of readBytes(file.path, gzip)) {
-    for (let at = chunk.indexOf(QUOTE); at >= 0; at = chunk.indexOf(QUOTE, at + 1)) {
-      const previous = at === 0 ? last : (chunk[at - 1] as number);
-      // A doubled quote closes and opens again at once, which leaves the state as it was.
-      if (opened !== undefined) {
-        opened = undefined;
-        closed = offset + at;
-      } else if (beforeValue.has(previous) || closed === offset + at - 1) opened = offset + at;
-    }
-    last = chunk[chunk.length - 1] ?? last;
-    offset += chunk.length;
-  }
-  return opened;
 }
