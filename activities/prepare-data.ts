@@ -11,7 +11,7 @@ import type { CpuStepBody } from './cpu-step.ts';
 import type { Places } from './resolve-sources.ts';
 
 /** Bounds of the machine's use; they cannot change a byte. */
-const DUCK = { memoryLimit: '1GB', threads: 2 };
+export const DUCK = { memoryLimit: '1GB', threads: 2 };
 
 /** Reads, filters and cuts the data into windows; the tables go into the store. */
 export function prepareData(places: Places): CpuStepBody<PrepareDataParams> {

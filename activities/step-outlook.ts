@@ -33,8 +33,12 @@ export interface StepOutlook extends Partial<LookUpResult> {
   changedInputs: string[];
 }
 
-/** Looks a step up as a run would, and says how it differs from the most similar one that is done. */
-export async function stepOutlook(store: Store, input: OutlookInput): Promise<StepOutlook> {
+/**
+ * Looks a step up as a run would, and says how it differs from the most similar one that is done.
+ * @param store absent where there is none yet
+ */
+export async function stepOutlook(store: Store | undefined, input: OutlookInput): Promise<StepOutlook> {
+  if (store === undefined) return { changedInputs: [] };
   const looked: Partial<LookUpResult> = input.complete ? await lookUpStep(store, input) : {};
   if (looked.found) return { ...looked, changes: [], changedInputs: [] };
   const manifests = await Promise.all([...new Set(input.earlier)].map((key) => store.readManifest(key)));

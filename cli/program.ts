@@ -5,8 +5,11 @@ import { SoftflowError } from '../errors.ts';
 import { packageRoot } from '../setup/paths.ts';
 import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { RunOptions } from './commands/run.ts';
+import type { UiCommandOptions } from './commands/ui.ts';
 import type { WorkerCommandOptions } from './commands/worker.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { registerPlanning } from './planning-commands.ts';
+import { collect, jsonOption, type Registry, setOption } from './register.ts';
 import { addResultCommands } from './result-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
@@ -35,8 +38,6 @@ export function printError(error: unknown, terminal: Terminal): void {
   else if (!(error instanceof SoftflowError)) terminal.err('Set SOFTFLOW_DEBUG=1 to see where it happened.');
 }
 
-type Action = (...args: never[]) => Promise<number>;
-
 function buildProgram(terminal: Terminal, setCode: (code: number) => void): Command {
   const program = new Command('softflow')
     .description('SOFT (Self-Optimized Fine-Tuning) for LLM-based recommenders as durable workflows with exact resume.')
@@ -51,13 +52,22 @@ function buildProgram(terminal: Terminal, setCode: (code: number) => void): Comm
       getErrHelpWidth: () => 100,
     })
     .exitOverride();
-  addCommands(
+  const registry: Registry = {
     program,
-    (action: Action) =>
-      async (...args: unknown[]) =>
-        setCode(await action(...(args as never[]))),
     terminal,
-  );
+    command: (signature, summary, ...examples) =>
+      program
+        .command(signature)
+        .summary(summary)
+        .description(summary)
+        .addHelpText('after', `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}`),
+    run:
+      (action) =>
+      async (...args) =>
+        setCode(await action(...(args as never[]))),
+  };
+  registerPlanning(registry);
+  addCommands(registry);
   program.addHelpText('after', `\n${EXIT_CODES}`);
   return program;
 }
@@ -68,25 +78,7 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;
 }
 
-const collect = (value: string, all: string[]): string[] => [...all, value];
-const setOption = () =>
-  new Option('-s, --set <key=value>', 'override one field of the recipe; may be given many times')
-    .argParser(collect)
-    .default([], 'none');
-const jsonOption = () => new Option('--json', 'machine-readable output');
-
-function addCommands(
-  program: Command,
-  run: (action: Action) => (...args: unknown[]) => Promise<void>,
-  terminal: Terminal,
-): void {
-  const command = (signature: string, summary: string, ...examples: string[]) =>
-    program
-      .command(signature)
-      .summary(summary)
-      .description(summary)
-      .addHelpText('after', `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}`);
-
+function addCommands({ program, command, run, terminal }: Registry): void {
   command(
     'run <recipe>',
     'run a recipe and show it live; Ctrl-C detaches and the run goes on',
@@ -239,6 +231,23 @@ function addCommands(
       run(async (options: { json?: boolean }) => {
         const { doctor } = await import('./commands/doctor.ts');
         return doctor(options, terminal);
+      }),
+    );
+
+  command(
+    'ui',
+    'a page about the runs of this folder, read only',
+    'softflow ui',
+    'softflow ui --port 0 --json',
+    'softflow ui --host 192.168.1.20',
+  )
+    .option('--port <port>', 'port to listen on; 0 takes a free one', '8470')
+    .option('--host <address>', 'address to listen on; there is no password, so choose with care', '127.0.0.1')
+    .addOption(jsonOption())
+    .action(
+      run(async (options: UiCommandOptions) => {
+        const { ui } = await import('./commands/ui.ts');
+        return ui(options, terminal);
       }),
     );
 

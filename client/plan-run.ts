@@ -1,9 +1,10 @@
 import type { DistanceResult, Metrics, PrepareDataResult, Sources, StepResult } from '../activities/contracts.ts';
+import type { Store } from '../artifacts/store.ts';
 import { curriculumLambda } from '../workflows/curriculum.ts';
 import { releaseParams } from '../workflows/release-params.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import { plannedSteps } from '../workflows/run-plan.ts';
-import { initialState, type StepStatus } from '../workflows/run-state.ts';
+import { initialState, type RunStatus, type StepStatus } from '../workflows/run-state.ts';
 import { type DataRefs, stepInputs } from '../workflows/step-inputs.ts';
 import { stepParams } from '../workflows/step-params.ts';
 import {
@@ -14,6 +15,7 @@ import {
   type RunSoFar,
   type TrainingStage,
 } from '../workflows/training-stage.ts';
+import { Runs } from './runs.ts';
 import {
   Pending,
   type PlannedRef,
@@ -41,6 +43,16 @@ export async function planRun(config: RunConfig, sources: Sources, deps: Planner
   await planning.method(prepared);
   const found = prepared.found as StepResult<PrepareDataResult> | undefined;
   return { sources, steps: planning.plans, ...(found ? { prepared: found } : {}) };
+}
+
+/** How many of the newest runs a plan is compared with. */
+const COMPARED_RUNS = 50;
+
+/** Where the newest runs stand or ended, newest first. */
+export async function earlierRuns(store: Store): Promise<RunStatus[]> {
+  const ids = (await new Runs({ store }).list()).slice(0, COMPARED_RUNS);
+  const records = await Promise.all(ids.map((runId) => store.readRunRecord(runId, 'status')));
+  return records.flatMap((record) => (record ? [record.value as RunStatus] : []));
 }
 
 type Params = ReturnType<typeof stepParams>;
