@@ -13,6 +13,8 @@ export interface TabularFile {
   optional?: readonly string[];
   /** What follows the name of a column in the header, from this character on: `user_id:token`. */
   nameEnd?: string;
+  /** Roles whose values are Unix milliseconds whatever the unit of times is said to be. */
+  milliseconds?: readonly string[];
 }
 
 /** A file whose header was read: how many columns it has and where each role stands. */
@@ -59,7 +61,7 @@ export function readCsvSql(file: OpenedFile, rejects: string): string {
   return `read_csv(${sqlText(escapeGlob(file.path))}, auto_detect = false, header = true, delim = ${sqlText(file.delimiter)},
     quote = ${quote}, escape = ${quote}, columns = {${columns}}, compression = '${file.gzip ? 'gzip' : 'none'}',
     ignore_errors = true, store_rejects = true, rejects_table = '${rejects}', rejects_scan = '${rejects}_scans', rejects_limit = 0,
-    max_line_size = ${TEXT_LIMITS.lineBytes}, buffer_size = ${2 * TEXT_LIMITS.lineBytes}, parallel = false)`;
+    max_line_size = ${TEXT_LIMITS.lineBytes + '\r\n'.length}, buffer_size = ${2 * TEXT_LIMITS.lineBytes}, parallel = false)`;
 }
 
 /** The SQL expression of a role's text: NULL when the column does not exist or the value is empty. */
@@ -73,7 +75,8 @@ export function sqlText(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-function escapeGlob(path: string): string {
+/** The path as DuckDB has to be given it, so that no character of it is a pattern. */
+export function escapeGlob(path: string): string {
   return path.replace(/[*?[]/g, '[$&]');
 }
 
