@@ -1,10 +1,14 @@
+import { announceWaiting, recordDecision } from '../artifacts/decisions.ts';
 import type { Store } from '../artifacts/store.ts';
 import type { LookUpInput, LookUpResult, Sources, StepInput, StepName, StepResult } from './contracts.ts';
-import { cpuStep } from './cpu-step.ts';
+import { cpuStep, heartbeating } from './cpu-step.ts';
 import { evaluatePopularity } from './evaluate-popularity.ts';
 import { toFailure } from './failures.ts';
 import { lookUpStep } from './look-up-step.ts';
 import { prepareData } from './prepare-data.ts';
+import { judge, promote } from './promotion.ts';
+import type { JudgeActivities, PromotionActivities } from './promotion-contracts.ts';
+import { readMatch } from './read-match.ts';
 import { relay } from './relay.ts';
 import { release } from './release.ts';
 import { renderReport } from './render-report.ts';
@@ -20,13 +24,13 @@ export interface ActivityDeps {
 }
 
 /** Short activities of the workflow's own queue. */
-export interface LightActivities {
+export interface LightActivities extends PromotionActivities {
   lookUpStep(input: LookUpInput): Promise<LookUpResult>;
   recordRun(record: RunRecord): Promise<void>;
 }
 
 /** Activities that may have to read or fetch whole files. */
-export interface LongActivities {
+export interface LongActivities extends JudgeActivities {
   resolveSources(names: SourceNames): Promise<Sources>;
 }
 
@@ -35,13 +39,32 @@ export type StepActivities = Record<StepName, (input: StepInput<unknown>) => Pro
 
 export type Activities = LightActivities & LongActivities & StepActivities;
 
+/** What a worker of the workflow's own queue serves, and what one of the cpu queue serves besides its steps. */
+export const LIGHT_ACTIVITIES = [
+  'lookUpStep',
+  'recordRun',
+  'promoteRun',
+  'recordDecision',
+  'announceWaiting',
+] as const satisfies readonly (keyof LightActivities)[];
+export const LONG_ACTIVITIES = [
+  'resolveSources',
+  'readMatch',
+  'judge',
+] as const satisfies readonly (keyof LongActivities)[];
+
 /** Every activity of softflow over its dependencies; a worker runs those of the queues that it serves. */
 export function createActivities({ store, trainer, places }: ActivityDeps): Activities {
   const tensorStep = (input: StepInput<unknown>) => relay({ store, trainer }, input);
   return {
     lookUpStep: failing((input) => lookUpStep(store, input)),
     recordRun: failing((record) => recordRun(store, record)),
+    promoteRun: failing((input) => promote(store, input)),
+    recordDecision: failing((decision) => recordDecision(store, decision)),
+    announceWaiting: failing(async ({ runId }) => (await announceWaiting(store, runId)) ?? null),
     resolveSources: sourceResolver(places),
+    readMatch: long((input) => readMatch(store, input)),
+    judge: long((input) => judge(store, input)),
     prepareData: cpuStep(store, prepareData(places)),
     encodeTitles: tensorStep,
     trainEpoch: tensorStep,
@@ -52,6 +75,11 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
     release: cpuStep(store, release),
     renderReport: cpuStep(store, renderReport),
   };
+}
+
+/** As `failing`, with a heartbeat while it works. */
+function long<Input, Output>(work: (input: Input) => Promise<Output>): (input: Input) => Promise<Output> {
+  return failing((input) => heartbeating(() => work(input)));
 }
 
 /** Errors come out as Temporal failures with their code. */

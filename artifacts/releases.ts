@@ -10,7 +10,7 @@ const CURRENT = 'current';
 const RELEASE_STEP = 'release';
 
 /** Small figures that a move was decided by: the metric of both sides, the gain and its interval, windows. */
-const FiguresSchema = z.record(z.string(), z.union([z.number(), z.string(), z.null()]));
+export const FiguresSchema = z.record(z.string(), z.union([z.number(), z.string(), z.null()]));
 export type Figures = z.infer<typeof FiguresSchema>;
 
 /**

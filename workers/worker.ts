@@ -1,5 +1,10 @@
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
-import { type Activities, createActivities } from '../activities/create-activities.ts';
+import {
+  type Activities,
+  createActivities,
+  LIGHT_ACTIVITIES,
+  LONG_ACTIVITIES,
+} from '../activities/create-activities.ts';
 import { openStore } from '../artifacts/store.ts';
 import { type TemporalTarget, unreachable } from '../client/connect.ts';
 import {
@@ -88,11 +93,10 @@ async function queueOptions(
 ): Promise<Omit<WorkerOptions, 'connection'>> {
   const taskQueue = queueName(kind, base);
   if (kind === 'workflow') {
-    const { lookUpStep, recordRun } = activities;
     return {
       taskQueue,
       workflowBundle: await workflowBundle(),
-      activities: { lookUpStep, recordRun },
+      activities: pick(activities, LIGHT_ACTIVITIES),
       maxCachedWorkflows: 100,
       workflowThreadPoolSize: 1,
     };
@@ -100,12 +104,13 @@ async function queueOptions(
   const steps = Object.entries(activities).filter(([name]) => QUEUE_OF_STEP[name as never] === kind);
   return {
     taskQueue,
-    activities: {
-      ...Object.fromEntries(steps),
-      ...(kind === 'cpu' ? { resolveSources: activities.resolveSources } : {}),
-    },
+    activities: { ...Object.fromEntries(steps), ...(kind === 'cpu' ? pick(activities, LONG_ACTIVITIES) : {}) },
     maxConcurrentActivityTaskExecutions: CONCURRENT_STEPS[kind],
     maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
     defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
   };
+}
+
+function pick(activities: Activities, names: readonly (keyof Activities)[]): Partial<Activities> {
+  return Object.fromEntries(names.map((name) => [name, activities[name]]));
 }

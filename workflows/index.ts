@@ -1,2 +1,3 @@
 /** Entry of the workflow bundle. */
+export { promotionWorkflow } from './promotion-workflow.ts';
 export { softWorkflow } from './soft-workflow.ts';

@@ -76,7 +76,7 @@ export async function concluded(run: Run, work: () => Promise<void>): Promise<Ru
 }
 
 /** The failure to end the run with; undefined for what is no failure of the run (continue-as-new, a bug). */
-function toFailure(error: unknown): ApplicationFailure | undefined {
+export function toFailure(error: unknown): ApplicationFailure | undefined {
   if (error instanceof SoftflowError) return ApplicationFailure.nonRetryable(error.message, error.code, error.details);
   if (error instanceof ApplicationFailure) return error;
   if (error instanceof ActivityFailure && error.cause instanceof ApplicationFailure) return error.cause;
@@ -84,6 +84,7 @@ function toFailure(error: unknown): ApplicationFailure | undefined {
     ? ApplicationFailure.nonRetryable(error.cause?.message ?? error.message, 'STEP_FAILED')
     : undefined;
 }
+
 function parseConfig(config: unknown): RunConfig {
   const parsed = RunConfigSchema.safeParse(config);
   if (parsed.success) return parsed.data;
