@@ -114,7 +114,8 @@ export interface EncodeTitlesParams extends TensorParams {
   tileRows: number;
 }
 /**
- * inputs: `windows`, `items`, `distilled` (when lambda > 0), `state` (of the epoch before; absent in epoch 1);
+ * inputs: `windows`, `items`, `distilled` (when lambda > 0), `state` (of the epoch before; absent in epoch 1), `warmStart`
+ * (adapter that epoch 1 starts from; absent: a fresh one);
  * outputs: `state` (LoRA, moments), `adapter` (LoRA alone, safetensors in PEFT names).
  */
 export interface TrainEpochParams extends TensorParams {

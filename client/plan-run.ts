@@ -99,7 +99,13 @@ class Planning {
   async #fineTune(data: DataRefs<PlannedRef>, embeddings: PlannedRef): Promise<PlannedRef> {
     return this.#epochs('sft', async (epoch, before, optional) => {
       const params = this.#params.trainEpoch('sft', epoch, 0);
-      const trained = await this.#step(`sft-${epoch}-train`, stepInputs.trainEpoch(data, 0, before), params, optional);
+      const warmStart = this.#run.config.sft.warmStart?.adapter;
+      const trained = await this.#step(
+        `sft-${epoch}-train`,
+        stepInputs.trainEpoch(data, 0, before, undefined, warmStart),
+        params,
+        optional,
+      );
       const validated = await this.#validate(`sft-${epoch}-validate`, data, embeddings, trained, optional);
       return { trained, validated, lambda: 0, distance: null, distanceAfter: null };
     });

@@ -26,6 +26,16 @@ export const RetrainConfigSchema = z.strictObject({
   drift: DriftLimitsSchema.prefault({}).describe('Beyond these limits the retrain fails before it trains.'),
 });
 
+/** Where SFT starts from; a retrain writes it into the config of the run that it trains. */
+export const WarmStartSchema = z.strictObject({
+  release: z.string().describe('The release whose adapter it is.'),
+  adapter: z.strictObject({
+    uri: z.string(),
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    bytes: z.int().positive(),
+  }),
+});
+
 export const NOTIFY_EVENTS = ['failed', 'promoted', 'kept', 'waiting'] as const;
 
 /** Who is told what became of a retrain. No part of a step key. */

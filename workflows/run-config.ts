@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { DataConfigSchema } from './data-config.ts';
 import { PromoteConfigSchema } from './promote-config.ts';
-import { NotifyConfigSchema, RetrainConfigSchema } from './retrain-config.ts';
+import { NotifyConfigSchema, RetrainConfigSchema, WarmStartSchema } from './retrain-config.ts';
 
 const int = (min: number, max = Number.MAX_SAFE_INTEGER) => z.int().min(min).max(max);
 
@@ -68,7 +68,12 @@ export const RunConfigSchema = z
       })
       .prefault({}),
     sft: z
-      .strictObject({ maxEpochs: int(1).optional() })
+      .strictObject({
+        maxEpochs: int(1).optional(),
+        warmStart: WarmStartSchema.optional().describe(
+          'Starts from this adapter of the store instead of a fresh one; set by a retrain, see retrain.warmStart.',
+        ),
+      })
       .prefault({})
       .describe('Overrides of train for SFT.'),
     soft: z

@@ -175,9 +175,10 @@ function trainEpoch(
 ): Promise<StepResult<Omit<TrainEpochResult, 'stepLosses'>>> {
   const before = run.state[stage].last;
   const name = stage === 'sft' ? 'sft' : 'soft';
+  const warmStart = stage === 'sft' ? run.config.sft.warmStart?.adapter : undefined;
   return runStep(run, {
     ...planned(run, `${name}-${epoch}-train`),
-    inputs: stepInputs.trainEpoch(data, lambda, before?.state, distilled),
+    inputs: stepInputs.trainEpoch(data, lambda, before?.state, distilled, warmStart),
     params: stepParams(run.config, data.sources).trainEpoch(name, epoch, lambda),
   });
 }

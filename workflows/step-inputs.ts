@@ -10,10 +10,20 @@ export interface DataRefs<Ref> {
 /** The inputs of each step by role: one place, so that a plan asks for the very step keys that a run will look up. */
 export const stepInputs = {
   encodeTitles: <Ref>({ titles }: DataRefs<Ref>) => ({ titles }),
-  /** @param before training state of the epoch before; absent in epoch 1 */
-  trainEpoch: <Ref>({ train, items }: DataRefs<Ref>, lambda: number, before?: Ref, distilled?: Ref) => ({
+  /**
+   * @param before training state of the epoch before; absent in epoch 1
+   * @param warmStart adapter that epoch 1 starts from instead of a fresh one
+   */
+  trainEpoch: <Ref>(
+    { train, items }: DataRefs<Ref>,
+    lambda: number,
+    before?: Ref,
+    distilled?: Ref,
+    warmStart?: Ref,
+  ) => ({
     windows: train,
     items,
+    ...(before === undefined && warmStart !== undefined ? { warmStart } : {}),
     ...(distilled !== undefined && lambda > 0 ? { distilled } : {}),
     ...(before !== undefined ? { state: before } : {}),
   }),

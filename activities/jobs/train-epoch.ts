@@ -21,7 +21,7 @@ import type { StepInput, TrainEpochParams, TrainEpochResult } from '../contracts
 import { finishStep } from '../step-result.ts';
 import { DrainedError, type JobContext } from '../trainer-protocol.ts';
 import { type PlannedStep, planEpoch } from './epoch-plan.ts';
-import { encodePrompts, encodeTarget, readInput, sharedPrefix } from './job-data.ts';
+import { encodePrompts, encodeTarget, readAdapter, readInput, sharedPrefix } from './job-data.ts';
 import type { TensorSession } from './tensor-session.ts';
 import { checkFingerprint, noteResume, resumesOf } from './tiles.ts';
 
@@ -109,8 +109,27 @@ async function begin(input: Input, context: JobContext, model: BaseModel) {
   const previous = input.inputs['state'];
   const state = previous
     ? await decodeTrainingState(await store.getBytes(previous))
-    : freshTrainingState(initialAdapter(model.config, input.params.lora, input.params.seed));
+    : freshTrainingState(await firstAdapter(input, context, model));
   return { state, figures: NOTHING_DONE, resumed: undefined };
+}
+
+/** What epoch 1 trains: the adapter of an earlier release, or a fresh one. Moments always start at zero. */
+async function firstAdapter({ inputs, params }: Input, { store }: JobContext, { config }: BaseModel) {
+  const warmStart = inputs['warmStart'];
+  const fresh = initialAdapter(config, params.lora, params.seed);
+  if (!warmStart) return fresh;
+  const adapter = await readAdapter(store, warmStart);
+  for (const [name, { shape }] of fresh) {
+    const received = adapter.get(name)?.shape;
+    if (`${received}` !== `${shape}`)
+      throw new SoftflowError(
+        'WARM_START_MISMATCH',
+        `The adapter to start from does not fit this run. Expected ${name} of shape [${shape}]. Received ${received ? `[${received}]` : 'none'}. ` +
+          'Leave out sft.warmStart, or use the model and the lora settings of that release.',
+        { details: { name, expected: shape, received: received ?? null } },
+      );
+  }
+  return adapter;
 }
 
 function positionOf({ params }: Input, { step, microBatch }: EpochFigures, plan?: PlannedStep[]): string {

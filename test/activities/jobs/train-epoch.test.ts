@@ -50,9 +50,10 @@ async function secondEpoch(store: Store, circumstances = {}) {
 
 describe('an epoch', () => {
   let whole: Result;
+  let wholeStore: Store;
   beforeAll(async () => {
-    const store = await workshop.newStore();
-    whole = await train(await secondEpoch(store), store);
+    wholeStore = await workshop.newStore();
+    whole = await train(await secondEpoch(wholeStore), wholeStore);
   });
 
   it('gives a state and an adapter, and its figures', async () => {
@@ -101,6 +102,29 @@ describe('an epoch', () => {
       [2, 2, 0],
       [2, 1, 1],
     ]);
+  });
+
+  it('starts from the adapter of an earlier release when it is given one', async () => {
+    const store = await workshop.newStore();
+    const warmStart = whole.outputs['adapter']!;
+    await store.putBytes(await wholeStore.getBytes(warmStart));
+    const { inputs } = await inputOf(store);
+    const still = { ...params, optimizer: { ...params.optimizer, learningRate: 0 } };
+    const trained = await train(stepInput('trainEpoch', { ...inputs, warmStart }, still), store);
+    expect(trained.outputs['adapter']?.sha256).toBe(warmStart.sha256);
+    expect(trained.result.globalStep).toBe(3);
+  });
+
+  it('refuses to start from an adapter of another shape', async () => {
+    const store = await workshop.newStore();
+    const warmStart = whole.outputs['adapter']!;
+    await store.putBytes(await wholeStore.getBytes(warmStart));
+    const { inputs } = await inputOf(store);
+    const wider = { ...params, lora: { ...params.lora, rank: params.lora.rank * 2 } };
+    await expect(train(stepInput('trainEpoch', { ...inputs, warmStart }, wider), store)).rejects.toMatchObject({
+      code: 'WARM_START_MISMATCH',
+      retryable: false,
+    });
   });
 
   it('half done under another fingerprint is refused, unless allowed', async () => {
