@@ -14,6 +14,7 @@ const FOLDERS = [
   'artifacts',
   'workers',
   'report',
+  'ui',
   'setup',
 ];
 

@@ -10,6 +10,7 @@ const FOLDERS = [
   'activities',
   'workers',
   'report',
+  'ui',
   'model',
   'datasets',
   'artifacts',

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { ensureChromium } from './chromium.ts';
 
@@ -59,4 +60,18 @@ export async function accessibilityFaults(page: Page): Promise<string[]> {
   return violations.flatMap(({ id, nodes }) =>
     nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`),
   );
+}
+
+const MAX_PICTURE_BYTES = 300_000;
+
+/** Size of a picture of `docs/`, which is taken anew with `SOFTFLOW_SCREENSHOTS`. @throws when it is missing or too large */
+export async function docsPicture(page: Page, name: string, height: number): Promise<void> {
+  const path = fileURLToPath(new URL(`../../docs/${name}.png`, import.meta.url));
+  if (process.env['SOFTFLOW_SCREENSHOTS']) {
+    await page.setViewportSize({ width: 1200, height });
+    await page.screenshot({ path });
+  }
+  const { size } = statSync(path);
+  if (size > MAX_PICTURE_BYTES)
+    throw new Error(`docs/${name}.png has ${size} bytes, expected ${MAX_PICTURE_BYTES} at most`);
 }

@@ -1,0 +1,118 @@
+import type { Client } from '@temporalio/client';
+import type { Store } from '../artifacts/store.ts';
+import type { TemporalTarget } from '../client/connect.ts';
+import type { RunLook } from '../client/runs.ts';
+import { SoftflowError } from '../errors.ts';
+import type { UiSource } from '../ui/source.ts';
+
+export interface LastingOptions {
+  storeRoot: string;
+  /** The server to use at this moment; undefined while there is none. */
+  findTarget: () => Promise<TemporalTarget | undefined>;
+  /** For tests: how soon a server that was not there is looked for again. */
+  retryMs?: number;
+}
+
+const RETRY_MS = 5000;
+const ANSWER_MS = 5000;
+const SILENT = 'The Temporal server does not answer; this is where the run stood last.';
+
+/**
+ * What a page that stays open is drawn from. Store and server may come and go meanwhile: a store that is not there yet is
+ * an empty one, and while no server answers the store tells where its runs stood.
+ */
+export class LastingSource implements UiSource {
+  readonly #options: LastingOptions;
+  #store: Store | undefined;
+  #client: Client | undefined;
+  #attempt: Promise<Client | undefined> | undefined;
+  #triedAt = 0;
+
+  constructor(options: LastingOptions) {
+    this.#options = options;
+  }
+
+  async list(): Promise<string[]> {
+    return this.#fromStore([], async (store) => (await runsOf(store)).list());
+  }
+
+  async look(runId: string): Promise<RunLook> {
+    const store = await this.#requireStore(runId);
+    const asked = await this.#askServer(async (client) => (await runsOf(store, client)).look(runId));
+    if (asked.answer) return asked.answer;
+    const look = await (await runsOf(store)).look(runId);
+    return asked.silent && look.notice ? { ...look, notice: SILENT } : look;
+  }
+
+  async file(runId: string, path: string): Promise<Uint8Array> {
+    const { readRunFile } = await import('../client/run-results.ts');
+    return readRunFile(await this.#requireStore(runId), runId, path);
+  }
+
+  async schedules() {
+    return undefined;
+  }
+
+  async releases() {
+    const { releaseMoves } = await import('../artifacts/releases.ts');
+    return this.#fromStore([], releaseMoves);
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.connection.close();
+  }
+
+  async #openStore(): Promise<Store | undefined> {
+    const [{ existsSync }, { openStore }] = await Promise.all([import('node:fs'), import('../artifacts/store.ts')]);
+    if (!this.#store && existsSync(this.#options.storeRoot)) this.#store = await openStore(this.#options.storeRoot);
+    return this.#store;
+  }
+
+  async #fromStore<T>(empty: T, read: (store: Store) => Promise<T>): Promise<T> {
+    const store = await this.#openStore();
+    return store ? read(store) : empty;
+  }
+
+  async #requireStore(runId: string): Promise<Store> {
+    const store = await this.#openStore();
+    if (store) return store;
+    throw new SoftflowError('RUN_NOT_FOUND', `No run "${runId}": there is no store ${this.#options.storeRoot} yet.`);
+  }
+
+  /** `silent`: there should be an answer and there was none. What is refused with a code is thrown. */
+  async #askServer<T>(ask: (client: Client) => Promise<T>): Promise<{ answer?: T; silent: boolean }> {
+    const client = await this.#connect();
+    if (!client) return { silent: false };
+    try {
+      return { answer: await client.withDeadline(Date.now() + ANSWER_MS, () => ask(client)), silent: false };
+    } catch (error) {
+      if (error instanceof SoftflowError) throw error;
+      if (this.#client === client) this.#client = this.#attempt = undefined;
+      void client.connection.close().catch(() => {});
+      return { silent: true };
+    }
+  }
+
+  /** All who ask at once wait for the same attempt. */
+  #connect(): Promise<Client | undefined> {
+    const { retryMs = RETRY_MS } = this.#options;
+    if (this.#client) return Promise.resolve(this.#client);
+    if (!this.#attempt || Date.now() - this.#triedAt >= retryMs) {
+      this.#triedAt = Date.now();
+      this.#attempt = this.#tryServer();
+    }
+    return this.#attempt;
+  }
+
+  async #tryServer(): Promise<Client | undefined> {
+    const { connect } = await import('../client/connect.ts');
+    const target = await this.#options.findTarget();
+    this.#client = target && (await connect(target, '2 seconds').catch(() => undefined));
+    return this.#client;
+  }
+}
+
+async function runsOf(store: Store, client?: Client) {
+  const { Runs } = await import('../client/runs.ts');
+  return new Runs({ store, ...(client ? { client } : {}) });
+}

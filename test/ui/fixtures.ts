@@ -1,0 +1,120 @@
+import type { ReleaseMove } from '../../artifacts/releases.ts';
+import type { RunLook } from '../../client/runs.ts';
+import { SoftflowError } from '../../errors.ts';
+import { renderReportHtml } from '../../report/html.ts';
+import { buildRunSummary } from '../../report/run-summary.ts';
+import type { UiSource } from '../../ui/source.ts';
+import type { EpochRow, RunStatus, StepStatus } from '../../workflows/run-state.ts';
+import { smallRun } from '../report/fixtures.ts';
+
+export const SUMMARIES = ['demo-00000001', 'demo-00000002'].map((runId, index) =>
+  buildRunSummary(
+    smallRun({ runId, config: { ...smallRun().config, soft: { curriculumAlpha: index === 0 ? 1 : 10 } } }),
+  ),
+);
+export const LIVE = 'nightly-00000003';
+
+/** sft-2-train -> SFT epoch 2: train */
+const label = (id: string) => id.replace(/^sft-(\d)-(.*)$/, 'SFT epoch $1: $2');
+
+const step = (id: string, stage: StepStatus['stage'], name: StepStatus['step'], state: StepStatus['state']) => ({
+  id,
+  stage,
+  step: name,
+  label: label(id),
+  state,
+});
+
+const epoch = (number: number): EpochRow => ({
+  epoch: number,
+  lambda: 0,
+  distance: null,
+  distanceAfter: null,
+  trainLoss: 2 / number,
+  validation: { hr: { 10: 0.01 * number }, ndcg: { 10: 0.004 }, windows: 32, existingTitles: 0.25 },
+});
+
+function status(runId: string, change: Partial<RunStatus>): RunStatus {
+  return {
+    runId,
+    phase: 'completed',
+    stage: 'report',
+    steps: [],
+    sft: [epoch(1), epoch(2)],
+    curriculum: [],
+    curriculumAlpha: 1,
+    latest: { loss: 1, validation: epoch(2).validation },
+    ...change,
+  };
+}
+
+/** A run in its second epoch of SFT, so many samples of 128 far. */
+export function liveLook(done: number): RunLook {
+  const steps = [
+    step('prepare', 'prepare', 'prepareData', 'reused'),
+    step('encode', 'encode', 'encodeTitles', 'run'),
+    step('sft-1-train', 'sft', 'trainEpoch', 'run'),
+    step('sft-2-train', 'sft', 'trainEpoch', done < 128 ? 'running' : 'run'),
+  ];
+  const progress = {
+    step: 'trainEpoch' as const,
+    position: `epoch 2, micro-batch ${done / 8}/16`,
+    done,
+    total: 128,
+    unit: 'samples',
+    rate: 1.25,
+    secondsLeft: (128 - done) / 1.25,
+    loss: 1.53,
+  };
+  return {
+    status: status(LIVE, { phase: 'running', stage: 'sft', steps, sft: [epoch(1)] }),
+    progress: done < 128 ? [progress] : [],
+    elapsedSeconds: 60 + done,
+  };
+}
+
+/** Two finished runs and one at work, a schedule, and two moves of `current`; each part can be replaced. */
+export function fakeSource(change: Partial<UiSource> = {}): UiSource {
+  const move = { move: 'promote' as const, files: {}, from: null, at: '2026-11-24T03:20:00.000Z', request: 'r' };
+  const first: ReleaseMove = {
+    ...move,
+    number: 1,
+    release: 'a'.repeat(64),
+    runId: 'demo-00000001',
+    by: 'ana',
+    reason: 'first',
+    metrics: {},
+  };
+  const second: ReleaseMove = {
+    ...move,
+    number: 2,
+    release: 'b'.repeat(64),
+    runId: 'demo-00000002',
+    by: 'retrain nightly',
+    reason: '<b>gain</b>',
+    metrics: { gain: 0.012 },
+  };
+  return {
+    list: async () => [LIVE, 'demo-00000002', 'demo-00000001'],
+    look: async (runId) =>
+      runId === LIVE ? liveLook(40) : { status: status(runId, {}), progress: [], elapsedSeconds: 321 },
+    file: async (runId, path) => {
+      const summary = SUMMARIES.find((candidate) => candidate.runId === runId);
+      if (!summary) throw new SoftflowError('RUN_UNFINISHED', `The run ${runId} has no results yet.`);
+      return Buffer.from(path === 'summary.json' ? JSON.stringify(summary) : renderReportHtml(summary));
+    },
+    schedules: async () => [
+      {
+        name: 'nightly',
+        times: ['0 3 * * *'],
+        timezone: 'Europe/Berlin',
+        paused: false,
+        note: null,
+        next: '2026-11-26T02:00:00.000Z',
+        last: { scheduledAt: '2026-11-25T02:00:00.000Z', workflowId: 'nightly-2026-11-25T02:00:00Z' },
+      },
+    ],
+    releases: async () => [first, second],
+    ...change,
+  };
+}
