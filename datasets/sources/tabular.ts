@@ -20,6 +20,8 @@ export interface TabularFile {
 /** A file whose header was read: how many columns it has and where each role stands. */
 export interface OpenedFile extends TabularFile {
   gzip: boolean;
+  /** Every column's name as the header has it. */
+  names: string[];
   width: number;
   /** 0-based place of each role's column; null when there is none. */
   places: Record<string, number | null>;
@@ -48,7 +50,7 @@ export async function openTabular(file: TabularFile): Promise<OpenedFile> {
   }
   if (missing.length > 0) throw missingColumns(file, names, missing);
   await checkText(file, gzip);
-  return { ...file, gzip, width: names.length, places };
+  return { ...file, gzip, names, width: names.length, places };
 }
 
 /**
