@@ -10,6 +10,7 @@ import type { WorkerCommandOptions } from './commands/worker.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { registerPlanning } from './planning-commands.ts';
 import { collect, jsonOption, type Registry, setOption } from './register.ts';
+import { registerReleases } from './release-commands.ts';
 import { addResultCommands } from './result-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
@@ -68,11 +69,13 @@ function buildProgram(terminal: Terminal, setCode: (code: number) => void): Comm
   };
   registerPlanning(registry);
   addCommands(registry);
+  registerReleases(registry);
   program.addHelpText('after', `\n${EXIT_CODES}`);
   return program;
 }
 
-const EXIT_CODES = 'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 130 detached (the run goes on).';
+const EXIT_CODES =
+  'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 4 not promoted, 130 detached (the run goes on).';
 
 function packageVersion(): string {
   return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;

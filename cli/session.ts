@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Store } from '../artifacts/store.ts';
 import type { TemporalTarget } from '../client/connect.ts';
+import type { Releases } from '../client/releases.ts';
 import type { Runs } from '../client/runs.ts';
 import { SoftflowError } from '../errors.ts';
 
@@ -12,6 +13,7 @@ export const RUNS_FOLDER = `${STATE_FOLDER}/runs`;
 /** What a command about runs works with. */
 export interface Session {
   runs: Runs;
+  releases: Releases;
   store: Store;
   runsFolder: string;
   /** False when there is no server: then only the store can be asked. */
@@ -34,9 +36,10 @@ interface Server {
  * @throws SoftflowError `TEMPORAL_UNREACHABLE`, those of the store and of the embedded set-up
  */
 export async function openSession(options: { server: 'start' | 'if running' }): Promise<Session> {
-  const [{ openStore }, { Runs }, { connect }] = await Promise.all([
+  const [{ openStore }, { Runs }, { Releases }, { connect }] = await Promise.all([
     import('../artifacts/store.ts'),
     import('../client/runs.ts'),
+    import('../client/releases.ts'),
     import('../client/connect.ts'),
   ]);
   if (options.server === 'if running' && !hasStore()) throw noRuns();
@@ -45,6 +48,7 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
   const client = server && (await connect(server.target));
   return {
     runs: new Runs({ store, ...(client ? { client } : {}) }),
+    releases: new Releases({ store, ...(client ? { client } : {}) }),
     store,
     runsFolder: RUNS_FOLDER,
     connected: client !== undefined,

@@ -144,24 +144,22 @@ export class Releases {
   }
 
   /**
-   * A release by its key, the beginning of it, or a run: made into the key.
+   * A release by its key, by one of its runs, or by the beginning of either: made into the key.
    *
    * @throws SoftflowError `RELEASE_NOT_FOUND`, `RELEASE_AMBIGUOUS`
    */
   async find(name: string): Promise<string> {
     const listed = await this.list();
-    const known = new Set([...listed.map(({ release }) => release), ...(await this.#served())]);
+    const served = await releaseMoves(this.#store);
     const ofRun = listed.find(({ runId }) => runId === name)?.release;
-    const matches = ofRun ? [ofRun] : [...known].filter((release) => name !== '' && release.startsWith(name));
+    const fits = ({ runId, release }: { runId: string | null; release: string }) =>
+      name !== '' && (release.startsWith(name) || runId?.startsWith(name));
+    const matches = ofRun ? [ofRun] : [...new Set([...listed, ...served].filter(fits).map(({ release }) => release))];
     if (matches.length === 1 && matches[0]) return matches[0];
     const [code, found] = matches.length === 0 ? ['RELEASE_NOT_FOUND', 'No'] : ['RELEASE_AMBIGUOUS', 'More than one'];
     throw new SoftflowError(code, `${found} release or run "${name}". See \`softflow releases\`.`, {
       details: { name },
     });
-  }
-
-  async #served(): Promise<string[]> {
-    return (await releaseMoves(this.#store)).map(({ release }) => release);
   }
 
   async #describe(runId: string, moves: readonly ReleaseMove[]): Promise<ListedRelease[]> {
