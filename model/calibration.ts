@@ -1,4 +1,5 @@
 import { type BaseModel, loadBaseModel, type WeightSource } from './base-model.ts';
+import { waitedSeconds } from './busy-time.ts';
 import { placedDropout } from './dropout.ts';
 import { embedTile } from './embedding.ts';
 import { generateTile } from './generation.ts';
@@ -42,14 +43,19 @@ export interface Calibration {
   decode: Cost;
   /** Embedding a tile of titles. */
   embed: Cost;
+  /** Other work has taken cores away meanwhile: the times are too high. */
+  busy: boolean;
 }
+type Unit = Exclude<keyof Calibration, 'busy'>;
 
-/** Two depths give the cost of a layer and of everything else. */
-const DEPTHS = [1, 4] as const;
+/** Two depths give the cost of a layer and of everything else; the deeper one is no deeper than the model. */
+const DEPTHS = { shallow: 2, deep: 8 };
 const DECODE_STEPS = 4;
-const TIMES = 3;
+const TIMES = 4;
 /** Slow machines measure fewer times. */
 const ENOUGH_SECONDS = 2;
+/** Seconds that threads may have waited in a second of a machine that does little else. */
+const BUSY = 0.15;
 
 export const costOf = ({ fixed, layer }: Cost, layers: number): number => fixed + layers * layer;
 
@@ -58,30 +64,35 @@ export const costOf = ({ fixed, layer }: Cost, layers: number): number => fixed 
  * of the real model, whose files are not even read.
  */
 export async function calibrate(config: ModelConfig, kernels: Kernels, shape: WorkShape): Promise<Calibration> {
-  const measured: Record<keyof Calibration, number>[] = [];
-  for (const layers of DEPTHS) {
+  const [began, waited] = [performance.now(), waitedSeconds()];
+  const deepest = Math.min(config.layers, DEPTHS.deep);
+  const shallowest = Math.min(DEPTHS.shallow, Math.max(1, deepest - 1));
+  const measureAt = async (layers: number): Promise<Record<Unit, number>> => {
     const model = await loadBaseModel(randomWeights({ ...config, layers }), kernels);
     try {
-      measured.push(await measure(model, shape));
+      return await measure(model, shape);
     } finally {
       model.dispose();
     }
-  }
-  const [shallow, deep] = measured as [Record<keyof Calibration, number>, Record<keyof Calibration, number>];
-  const cost = (unit: keyof Calibration): Cost => {
-    const layer = Math.max(0, (deep[unit] - shallow[unit]) / (DEPTHS[1] - DEPTHS[0]));
-    return { fixed: Math.max(0, shallow[unit] - layer * DEPTHS[0]), layer };
   };
+  const shallow = await measureAt(shallowest);
+  const deep = deepest === shallowest ? shallow : await measureAt(deepest);
+  const cost = (unit: Unit): Cost => {
+    const layer = Math.max(0, (deep[unit] - shallow[unit]) / Math.max(1, deepest - shallowest));
+    return { fixed: Math.max(0, deep[unit] - layer * deepest), layer };
+  };
+  const seconds = (performance.now() - began) / 1000;
   return {
     trainOne: cost('trainOne'),
     trainBoth: cost('trainBoth'),
     read: cost('read'),
     decode: cost('decode'),
     embed: cost('embed'),
+    busy: ((waitedSeconds() ?? 0) - (waited ?? 0)) / seconds > BUSY,
   };
 }
 
-async function measure(model: BaseModel, shape: WorkShape): Promise<Record<keyof Calibration, number>> {
+async function measure(model: BaseModel, shape: WorkShape): Promise<Record<Unit, number>> {
   const trainOne = await trainingSeconds(model, shape, false);
   const trainBoth = await trainingSeconds(model, shape, true);
   const read = await secondsOf(() => generation(model, shape, 1));

@@ -23,7 +23,7 @@ async function answer({ storeRoot, backend, figures }: EstimatorRequest): Promis
 /** A Node.js process with softflow's code loaded. */
 const BARE_PROCESS_BYTES = 150e6;
 
-/** In the user's cache, by what it depends on; a file that cannot be read is measured again. */
+/** In the user's cache, by what it depends on. What a busy machine has measured is not kept. */
 async function remember(key: string, measure: () => Promise<Calibration>): Promise<Calibration> {
   const file = join(cacheRoot(), 'calibration', `${key}.json`);
   const known = await readFile(file, 'utf8')
@@ -31,6 +31,7 @@ async function remember(key: string, measure: () => Promise<Calibration>): Promi
     .catch(() => undefined);
   if (known !== undefined) return known as Calibration;
   const measured = await measure();
+  if (measured.busy) return measured;
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   await writeFile(`${file}.${process.pid}`, JSON.stringify(measured), { mode: 0o600 });
   await rename(`${file}.${process.pid}`, file);

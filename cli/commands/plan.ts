@@ -53,6 +53,8 @@ async function measure(
       ...(prepared ? { prepared: prepared.outputs } : {}),
     },
   });
+  if (answer.figures.calibration.busy)
+    terminal.err(`${terminal.paint.yellow('warning')} This machine is busy with other work: the times are too high.`);
   for (const warning of answer.warnings) terminal.err(`${terminal.paint.yellow('warning')} ${warning}`);
   return answer;
 }
