@@ -8,6 +8,7 @@ import {
   schemaAt,
   variantKeys,
 } from './config-schema.ts';
+import { namesSecret } from './config-secrets.ts';
 import { suggest } from './suggest.ts';
 
 /** One thing wrong with a config: where in it, and what to do about it. */
@@ -33,6 +34,8 @@ function issueFaults(issue: Issue, input: unknown, prefix: ConfigPath): Fault[] 
     return unionFaults(issue, schema, path, value, input);
   if (issue.code === 'unrecognized_keys') return unknownKeys(issue.keys, path, schema);
   if (issue.code === 'custom') return [{ path, message: issue.message }];
+  // A secret that stands where a variable's name belongs has its own fault, which leaves the value out.
+  if (namesSecret(path) && typeof value === 'string') return [];
   return [{ path, message: expectedGot(schema, issue, value) }];
 }
 

@@ -5,6 +5,7 @@ import { type RunConfig, RunConfigSchema } from '../workflows/run-config.ts';
 import { type Fault, faultsOf, isMapping, valueAt } from './config-faults.ts';
 import { applyOverrides, type Override, onOnePath, parseOverrides } from './config-overrides.ts';
 import { type ConfigPath, PATH_FIELDS } from './config-schema.ts';
+import { namesSecret, secretNameFault, shownOption } from './config-secrets.ts';
 import { MAX_CONFIG_BYTES, readYaml, type YamlSource } from './config-yaml.ts';
 
 export interface LoadOptions {
@@ -22,7 +23,6 @@ export interface LoadedConfig {
 }
 
 const ENV_REFERENCE = /\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g;
-const ENV_NAME = /^[A-Z][A-Z0-9_]*$/;
 
 /**
  * Reads a recipe, applies `-s` overrides and resolves it.
@@ -77,7 +77,9 @@ export function parseConfig(text: string, context: ParseContext): RunConfig {
 
   const parsed = parseOverrides(context.overrides ?? []);
   const applied = applyOverrides(source.value ?? {}, parsed.overrides);
-  const optionFaults = [...parsed.faults, ...applied.faults].map(({ option, message }) => `-s ${option}: ${message}`);
+  const optionFaults = [...parsed.faults, ...applied.faults].map(
+    ({ option, message }) => `-s ${shownOption(option)}: ${message}`,
+  );
   const faults = checkText(applied.config);
   const withPaths = resolvePaths(applied.config, parsed.overrides, context, faults);
   const result = RunConfigSchema.safeParse(withPaths);
@@ -99,7 +101,8 @@ function invalid(lines: string[]): SoftflowError {
 function faultLine(fault: Fault, source: YamlSource, overrides: readonly Override[], shown: string): string {
   const path = fault.path.join('.');
   const option = overrides.findLast((override) => onOnePath(override.path, fault.path));
-  if (option) return `-s ${option.option}: ${path === option.path.join('.') ? '' : `${path}: `}${fault.message}`;
+  if (option)
+    return `-s ${shownOption(option.option)}: ${path === option.path.join('.') ? '' : `${path}: `}${fault.message}`;
   return `${shown}:${source.linePlace(source.offsetOf(fault.path, fault.atKey))} ${path ? `${path}: ` : ''}${fault.message}`;
 }
 
@@ -108,10 +111,8 @@ const isPathField = (path: ConfigPath): boolean => PATH_FIELDS.some((field) => f
 /** `${ENV}` outside a path, and a secret where the name of a variable belongs. */
 function checkText(value: unknown, path: ConfigPath = []): Fault[] {
   if (typeof value === 'string') {
-    if (path.at(-1) === 'tokenEnv' && !ENV_NAME.test(value))
-      return [
-        { path, message: 'expected the NAME of an environment variable such as HF_TOKEN, never the token itself' },
-      ];
+    const secret = namesSecret(path) ? secretNameFault(value) : undefined;
+    if (secret !== undefined) return [{ path, message: secret }];
     if (!isPathField(path) && new RegExp(ENV_REFERENCE).test(value))
       return [
         { path, message: `\${NAME} is read in paths only (${PATH_FIELDS.map((field) => field.join('.')).join(', ')})` },
