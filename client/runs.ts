@@ -9,6 +9,7 @@ import {
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
 import type { Progress } from '../activities/contracts.ts';
+import type { StartRecord } from '../activities/run-records.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import { pauseUpdate, resumeUpdate, setCurriculumAlphaUpdate, statusQuery, stopUpdate } from '../workflows/messages.ts';
@@ -37,14 +38,6 @@ export interface RunLook {
   elapsedSeconds?: number;
   /** Trouble, in a sentence. */
   notice?: string;
-}
-
-/** Who began a run, when and how; the config is a record of its own. */
-interface StartRecord {
-  createdAt: string;
-  tags: string[];
-  /** What the person named, for instance `recipes/demo.yaml`. */
-  recipe?: string;
 }
 
 const KIND = { config: 'config', start: 'start', status: 'status' } as const;
@@ -157,7 +150,9 @@ export class Runs {
 
   /** Ids of all runs, newest first. */
   async list(): Promise<string[]> {
-    const runs = await Promise.all((await this.#store.listRuns()).map((runId) => this.#createdAt(runId)));
+    const known = await Promise.all((await this.#store.listRuns()).map((runId) => this.#createdAt(runId)));
+    // A retrain that ended before it trained has a record, and no run.
+    const runs = known.filter(({ createdAt }) => createdAt !== undefined) as { runId: string; createdAt: string }[];
     return runs.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1)).map(({ runId }) => runId);
   }
 
@@ -247,9 +242,9 @@ export class Runs {
     return { status, progress: [], notice };
   }
 
-  async #createdAt(runId: string): Promise<{ runId: string; createdAt: string }> {
+  async #createdAt(runId: string): Promise<{ runId: string; createdAt: string | undefined }> {
     const record = await this.#store.readRunRecord(runId, KIND.start);
-    return { runId, createdAt: (record?.value as StartRecord | undefined)?.createdAt ?? '' };
+    return { runId, createdAt: (record?.value as StartRecord | undefined)?.createdAt };
   }
 
   async #notFound(name: string): Promise<SoftflowError> {

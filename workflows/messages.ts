@@ -1,4 +1,5 @@
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import type { RetrainStatus } from './retrain-state.ts';
 import type { RunStatus } from './run-state.ts';
 
 /** Where the run stands; costs no history. */
@@ -15,3 +16,6 @@ export const stopUpdate = defineUpdate<RunStatus, [{ after: 'now' | 'round' }]>(
 
 /** Another pace of the curriculum, from the next round on. */
 export const setCurriculumAlphaUpdate = defineUpdate<RunStatus, [number]>('setCurriculumAlpha');
+
+/** Where a retrain stands. */
+export const retrainStatusQuery = defineQuery<RetrainStatus>('retrainStatus');

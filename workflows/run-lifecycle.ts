@@ -8,6 +8,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import * as z from 'zod';
+import type { Sources } from '../activities/contracts.ts';
 import { SoftflowError } from '../errors.ts';
 import { type RunConfig, RunConfigSchema } from './run-config.ts';
 import { plannedSteps } from './run-plan.ts';
@@ -19,6 +20,10 @@ import { HEARTBEAT_TIMEOUT_SECONDS, MAX_HISTORY_EVENTS } from './task-queues.ts'
 export interface SoftWorkflowInput {
   /** A run config; parsed again here, because any client may start the workflow with anything. */
   config: unknown;
+  /** What was found before the run began, by the retrain that starts it; else the run looks itself. */
+  sources?: Sources;
+  /** What the person named, or the schedule that started it. */
+  recipe?: string;
   /** Circumstances that tests shorten. */
   heartbeatTimeoutSeconds?: number;
   maxHistoryEvents?: number;
@@ -30,6 +35,7 @@ export interface SoftWorkflowInput {
 export function openRun(input: SoftWorkflowInput): Run {
   const config = parseConfig(input.config);
   const state = input.state ?? initialState(config.soft.curriculumAlpha, plannedSteps(config));
+  if (input.sources) state.sources ??= input.sources;
   return {
     id: workflowInfo().workflowId,
     queue: workflowInfo().taskQueue,
@@ -85,7 +91,8 @@ export function toFailure(error: unknown): ApplicationFailure | undefined {
     : undefined;
 }
 
-function parseConfig(config: unknown): RunConfig {
+/** @throws ApplicationFailure `CONFIG_INVALID`, with every fault */
+export function parseConfig(config: unknown): RunConfig {
   const parsed = RunConfigSchema.safeParse(config);
   if (parsed.success) return parsed.data;
   throw ApplicationFailure.nonRetryable(

@@ -21,14 +21,14 @@ import { plannedSteps } from './run-plan.ts';
 import type { RunStatus } from './run-state.ts';
 import { type DataRefs, stepInputs } from './step-inputs.ts';
 import { rankCutoffs, stepParams } from './step-params.ts';
-import { output, type Run, record, runStep } from './steps.ts';
+import { output, type Run, record, runStep, startRecord } from './steps.ts';
 import { longActivityOptions } from './task-queues.ts';
 import { chosenEpoch, dropPending, finishEpoch, goesOn } from './training-stage.ts';
 
 export type { SoftWorkflowInput } from './run-lifecycle.ts';
 
 /** What preparation hands to every later step. */
-interface Data extends DataRefs<ArtifactRef> {
+export interface Data extends DataRefs<ArtifactRef> {
   sources: Sources;
 }
 
@@ -37,7 +37,7 @@ export async function softWorkflow(input: SoftWorkflowInput): Promise<RunStatus>
   const run = openRun(input);
   handleMessages(run);
   return concluded(run, async () => {
-    if (!input.state) await record(run, 'running', true);
+    if (!input.state) await record(run, 'running', startRecord(run, input.recipe));
     const data = await prepare(run);
     const embeddings = await encodeTitles(run, data);
     await border(run);
@@ -55,10 +55,11 @@ export async function softWorkflow(input: SoftWorkflowInput): Promise<RunStatus>
   });
 }
 
-async function prepare(run: Run): Promise<Data> {
+/** Finds model and data, and makes of them the windows of every later step. */
+export async function prepare(run: Run): Promise<Data> {
   const { config, state } = run;
   const { resolveSources } = proxyActivities<LongActivities>(
-    longActivityOptions('cpu', run.queue, run.heartbeatTimeoutSeconds),
+    longActivityOptions('cpu', run.queue, run.heartbeatTimeoutSeconds, run.sourceAttempts),
   );
   state.sources ??= await resolveSources({ model: config.model.source, data: config.data.source });
   const params = stepParams(config, state.sources).prepareData();

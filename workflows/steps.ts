@@ -7,9 +7,11 @@ import {
   proxyActivities,
   setCurrentDetails,
   TimeoutFailure,
+  workflowInfo,
 } from '@temporalio/workflow';
 import type { Circumstances, StepInput, StepName, StepResult } from '../activities/contracts.ts';
 import type { LightActivities, StepActivities } from '../activities/create-activities.ts';
+import type { StartRecord } from '../activities/run-records.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import type { RunConfig } from './run-config.ts';
 import { describeRun } from './run-details.ts';
@@ -26,6 +28,8 @@ export interface Run {
   maxHistoryEvents: number;
   config: RunConfig;
   state: SoftState;
+  /** How often a source that cannot be read is tried; for ever by default. */
+  sourceAttempts?: number;
   /** Of the step in progress, and whether `pause` or `stop` has ended it early. */
   inProgress?: { scope: CancellationScope; interrupted: boolean };
 }
@@ -151,12 +155,18 @@ function enter(run: Run, call: StepCall, change: Partial<StepStatus>): void {
   setCurrentDetails(describeRun(run.state));
 }
 
+/** Who began the run and when; the first record holds it, with the config. */
+export function startRecord({ config }: Run, recipe?: string): StartRecord {
+  const createdAt = workflowInfo().startTime.toISOString();
+  return { createdAt, tags: config.tags, ...(recipe === undefined ? {} : { recipe }) };
+}
+
 /** Writes the run's record into the store, which is the record of runs when no server is there; its config once. */
-export async function record(run: Run, phase: RunPhase, first = false): Promise<void> {
+export async function record(run: Run, phase: RunPhase, start?: StartRecord): Promise<void> {
   const { recordRun } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
   await CancellationScope.nonCancellable(() =>
     recordRun.executeWithOptions({ summary: `record: ${phase}, ${run.state.stage}` }, [
-      { runId: run.id, ...(first ? { config: run.config } : {}), status: toStatus(run.id, phase, run.state) },
+      { runId: run.id, ...(start ? { config: run.config, start } : {}), status: toStatus(run.id, phase, run.state) },
     ]),
   );
 }

@@ -36,6 +36,9 @@ export const TILE_STEPS: ReadonlySet<StepName> = new Set([
 /** A lost worker, a timeout, a shutdown: tried again for ever. What cannot succeed fails as non-retryable instead. */
 const RETRY = { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '10 seconds' } as const;
 
+/** What is out of our hands and may stay so: pauses grow to minutes, and attempts are counted. */
+const PATIENT_RETRY = { initialInterval: '1 second', backoffCoefficient: 3, maximumInterval: '5 minutes' } as const;
+
 /** A worker that is silent for so long counts as lost. */
 export const HEARTBEAT_TIMEOUT_SECONDS = 20;
 /** At most so long passes between two heartbeats that reach the server; a cancellation arrives with one. */
@@ -60,13 +63,23 @@ export function longActivityOptions(
   kind: QueueKind,
   base: string,
   heartbeatTimeoutSeconds = HEARTBEAT_TIMEOUT_SECONDS,
+  maximumAttempts?: number,
 ): ActivityOptions {
   return {
     taskQueue: queueName(kind, base),
     startToCloseTimeout: '30 days',
     heartbeatTimeout: `${heartbeatTimeoutSeconds} seconds`,
-    retry: RETRY,
+    retry: maximumAttempts === undefined ? RETRY : { ...PATIENT_RETRY, maximumAttempts },
     // The run ends only after the step has written what it had done.
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+  };
+}
+
+/** Telling somebody is tried a few times and then given up: no worker of the cpu queue may be there for days. */
+export function notifyOptions(base: string): ActivityOptions {
+  return {
+    ...longActivityOptions('cpu', base, HEARTBEAT_TIMEOUT_SECONDS, 5),
+    scheduleToCloseTimeout: '10 minutes',
+    startToCloseTimeout: '2 minutes',
   };
 }

@@ -1,0 +1,274 @@
+import {
+  type Client,
+  ScheduleAlreadyRunning,
+  type ScheduleDescription,
+  type ScheduleHandle,
+  ScheduleNotFoundError,
+  type ScheduleSpec,
+  ServiceError,
+} from '@temporalio/client';
+import type { Store } from '../artifacts/store.ts';
+import { SoftflowError } from '../errors.ts';
+import type { RetrainInput } from '../workflows/retrain-state.ts';
+import type { retrainWorkflow } from '../workflows/retrain-workflow.ts';
+import type { RunConfig } from '../workflows/run-config.ts';
+import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
+import {
+  compilePolicies,
+  compileSpec,
+  describeTimes,
+  fromTemporal,
+  invalid,
+  type Overlap,
+  requireInstant,
+  requireScheduleName,
+  type SchedulePolicies,
+  type ScheduleTimes,
+  toTemporal,
+} from './schedule-spec.ts';
+import { type ScheduledRun, scheduledRun } from './scheduled-runs.ts';
+
+export interface SchedulesOptions {
+  client: Client;
+  /** Remembers what became of runs that have left the server. */
+  store: Store;
+  /** Base name of the task queues. */
+  taskQueue?: string;
+  /** For tests: how soon a silent worker counts as lost. */
+  heartbeatTimeoutSeconds?: number;
+}
+
+export interface ScheduleInput extends ScheduleTimes, SchedulePolicies {
+  config: RunConfig;
+  /** The recipe's path as the person named it. */
+  recipe?: string;
+}
+
+/** What is left out stays as it is. */
+export type ScheduleChange = Partial<ScheduleInput>;
+
+/** A schedule at one moment; times are ISO 8601, in UTC. */
+export interface ScheduleView {
+  name: string;
+  recipe: string | null;
+  /** `0 3 * * *`, `every 6h`. */
+  times: string[];
+  timezone: string;
+  overlap: Overlap;
+  catchupSeconds: number;
+  pauseOnFailure: boolean;
+  paused: boolean;
+  /** Why it is paused; with `pauseOnFailure` the server writes it. */
+  note: string | null;
+  next: string[];
+  counts: { started: number; missed: number; skippedForOverlap: number };
+  /** The last ten at most, newest first. */
+  runs: ScheduledRun[];
+}
+
+export interface ScheduleSummary {
+  name: string;
+  times: string[];
+  timezone: string;
+  paused: boolean;
+  note: string | null;
+  next: string | null;
+  last: { scheduledAt: string; workflowId: string } | null;
+}
+
+const WORKFLOW = 'retrainWorkflow';
+const NEXT_TIMES = 5;
+
+/** Every call about schedules. They are Temporal Schedules that start `retrainWorkflow`; nothing of them lies elsewhere. */
+export class Schedules {
+  readonly #client: Client;
+  readonly #store: Store;
+  readonly #taskQueue: string;
+  readonly #heartbeatTimeoutSeconds: number | undefined;
+
+  constructor({ client, store, taskQueue = DEFAULT_TASK_QUEUE, heartbeatTimeoutSeconds }: SchedulesOptions) {
+    this.#client = client;
+    this.#store = store;
+    this.#taskQueue = taskQueue;
+    this.#heartbeatTimeoutSeconds = heartbeatTimeoutSeconds;
+  }
+
+  /** @throws SoftflowError `SCHEDULE_INVALID`, `SCHEDULE_EXISTS` */
+  async create(name: string, { config, recipe, ...input }: ScheduleInput): Promise<void> {
+    const options = {
+      scheduleId: requireScheduleName(name),
+      spec: compileSpec(input),
+      policies: compilePolicies(input),
+      action: this.#action(name, config, recipe),
+    };
+    await this.#asking(name, () => this.#client.schedule.create<typeof retrainWorkflow>(options));
+  }
+
+  /** Of this namespace, by name. */
+  async list(): Promise<ScheduleSummary[]> {
+    const found: ScheduleSummary[] = [];
+    for await (const { scheduleId, spec, action, state, info } of this.#client.schedule.list()) {
+      if (action?.workflowType !== WORKFLOW) continue;
+      const last = info.recentActions.at(-1);
+      found.push({
+        name: scheduleId,
+        times: spec ? describeTimes(spec) : [],
+        timezone: spec?.timezone ?? 'UTC',
+        paused: state.paused,
+        note: state.note ?? null,
+        next: info.nextActionTimes[0]?.toISOString() ?? null,
+        last: last
+          ? { scheduledAt: last.scheduledAt.toISOString(), workflowId: last.action.workflow.workflowId }
+          : null,
+      });
+    }
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Its settings, its next times, and what became of its last runs. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
+  async describe(name: string): Promise<ScheduleView> {
+    const { spec, policies, state, info, action } = await this.#description(name);
+    const [input] = (action.args ?? []) as [RetrainInput?];
+    const runs = info.recentActions.map((taken) => scheduledRun(this.#client, this.#store, name, taken));
+    return {
+      name,
+      recipe: input?.recipe ?? null,
+      times: describeTimes(spec),
+      timezone: spec.timezone ?? 'UTC',
+      overlap: fromTemporal(policies.overlap),
+      catchupSeconds: policies.catchupWindow / 1000,
+      pauseOnFailure: policies.pauseOnFailure,
+      paused: state.paused,
+      note: state.note ?? null,
+      next: info.nextActionTimes.slice(0, NEXT_TIMES).map((time) => time.toISOString()),
+      counts: {
+        started: info.numActionsTaken,
+        missed: info.numActionsMissedCatchupWindow,
+        skippedForOverlap: info.numActionsSkippedOverlap,
+      },
+      runs: (await Promise.all(runs)).reverse(),
+    };
+  }
+
+  /** @throws SoftflowError `SCHEDULE_NOT_FOUND`, `SCHEDULE_INVALID` */
+  async update(name: string, change: ScheduleChange): Promise<void> {
+    const compiled = compileChange(change);
+    const action = change.config && this.#action(name, change.config, change.recipe);
+    type Action = NonNullable<typeof action>;
+    await this.#asking(name, () =>
+      this.#handle(name).update<typeof retrainWorkflow>((previous) => ({
+        spec: compiled.spec(previous.spec as ScheduleSpec),
+        policies: { ...previous.policies, ...compiled.policies },
+        state: previous.state,
+        action: action ?? (previous.action as Action),
+      })),
+    );
+  }
+
+  /** Starts nothing more until `unpause`; what is at work goes on. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
+  async pause(name: string, note?: string): Promise<void> {
+    await this.#asking(name, () => this.#handle(name).pause(note));
+  }
+
+  /** @throws SoftflowError `SCHEDULE_NOT_FOUND` */
+  async unpause(name: string, note?: string): Promise<void> {
+    await this.#asking(name, () => this.#handle(name).unpause(note));
+  }
+
+  /** One start now, whose cut-off is now. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
+  async trigger(name: string, overlap: Overlap = 'allow-all'): Promise<void> {
+    await this.#asking(name, () => this.#handle(name).trigger(toTemporal(overlap)));
+  }
+
+  /**
+   * Every start that the schedule would have made from `from` to `to`, one after another, each with the data of its day.
+   *
+   * @throws SoftflowError `SCHEDULE_NOT_FOUND`, `SCHEDULE_INVALID`
+   */
+  async backfill(name: string, from: string, to: string, overlap: Overlap = 'buffer-all'): Promise<void> {
+    const [start, end] = [requireInstant('--from', from), requireInstant('--to', to)];
+    if (start > end) throw invalid(`expected --from at or before --to, got ${from} and ${to}`);
+    await this.#asking(name, () => this.#handle(name).backfill({ start, end, overlap: toTemporal(overlap) }));
+  }
+
+  /** What is at work goes on. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
+  async delete(name: string): Promise<void> {
+    await this.#asking(name, () => this.#handle(name).delete());
+  }
+
+  #handle(name: string): ScheduleHandle {
+    return this.#client.schedule.getHandle(requireScheduleName(name));
+  }
+
+  #description(name: string): Promise<ScheduleDescription> {
+    return this.#asking(name, () => this.#handle(name).describe());
+  }
+
+  #action(name: string, config: RunConfig, recipe?: string) {
+    const heartbeatTimeoutSeconds = this.#heartbeatTimeoutSeconds;
+    const input: RetrainInput = {
+      config,
+      schedule: name,
+      ...(recipe === undefined ? {} : { recipe }),
+      ...(heartbeatTimeoutSeconds === undefined ? {} : { heartbeatTimeoutSeconds }),
+    };
+    return {
+      type: 'startWorkflow' as const,
+      workflowType: WORKFLOW,
+      workflowId: name,
+      taskQueue: this.#taskQueue,
+      staticSummary: `retrain ${name}`,
+      args: [input] as [RetrainInput],
+    };
+  }
+
+  async #asking<T>(name: string, ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof ScheduleAlreadyRunning)
+        throw new SoftflowError(
+          'SCHEDULE_EXISTS',
+          `There is a schedule "${name}" already. \`softflow schedule update ${name}\` changes it.`,
+        );
+      if (error instanceof ScheduleNotFoundError) throw await this.#notFound(name);
+      // 3 is gRPC's INVALID_ARGUMENT: the server says which field it does not take.
+      if (error instanceof ServiceError && (error.cause as { code?: number } | undefined)?.code === 3)
+        throw invalid(
+          `the server refuses it: ${(error.cause as { details?: string }).details ?? error.message}`,
+          error,
+        );
+      throw error;
+    }
+  }
+
+  async #notFound(name: string): Promise<SoftflowError> {
+    const names = (await this.list()).map((schedule) => schedule.name);
+    const known = names.length > 0 ? `There are ${names.slice(0, 10).join(', ')}.` : 'There are none.';
+    return new SoftflowError('SCHEDULE_NOT_FOUND', `No schedule "${name}" on this server. ${known}`, {
+      details: { name },
+    });
+  }
+}
+
+/** Checked before the server is asked, so that a wrong option changes nothing. */
+function compileChange(change: ScheduleChange) {
+  const { cron, every, timezone, overlap, catchup, pauseOnFailure } = change;
+  const times = cron !== undefined || every !== undefined ? compileSpec(change) : undefined;
+  if (!times && timezone !== undefined) compileSpec({ every: '1d', timezone });
+  const { overlap: overlapPolicy, catchupWindow } = compilePolicies({
+    ...(overlap ? { overlap } : {}),
+    ...(catchup ? { catchup } : {}),
+  });
+  return {
+    spec: (previous: ScheduleSpec): ScheduleSpec => {
+      const zone = timezone ?? previous.timezone;
+      return { ...(times ?? previous), ...(zone === undefined ? {} : { timezone: zone }) };
+    },
+    policies: {
+      ...(overlap ? { overlap: overlapPolicy } : {}),
+      ...(catchup ? { catchupWindow } : {}),
+      ...(pauseOnFailure === undefined ? {} : { pauseOnFailure }),
+    },
+  };
+}
