@@ -1,5 +1,6 @@
 import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
+import { inputDigests } from '../artifacts/step-key.ts';
 import type { Store } from '../artifacts/store.ts';
 import type { Progress, StepInput, StepResult } from './contracts.ts';
 import { faultToFailure, toFailure } from './failures.ts';
@@ -25,12 +26,19 @@ export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<S
     const input = parseStepInput(raw);
     const found = await findStep(deps.store, input.key);
     if (found) return forWorkflow(found);
+    await noteInputs(deps.store, input);
     const job = deps.trainer.submit(input);
     const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
     return await conclude(deps.store, input, outcome, job.progress());
   } catch (error) {
     throw toFailure(error);
   }
+}
+
+/** What a step is begun with, so that its tiles and checkpoints can be found when a person is to be forgotten. */
+async function noteInputs(store: Store, { key, inputs, circumstances }: StepInput<unknown>): Promise<void> {
+  const { runId } = circumstances;
+  await store.addTelemetry(key, { runId, seconds: 0, resumes: 0, inputs: inputDigests(inputs) });
 }
 
 /** Waits for the job's end. As long as the trainer moves, so does the heartbeat; on cancellation it is drained. */

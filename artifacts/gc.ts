@@ -1,9 +1,11 @@
 import { SoftflowError } from '../errors.ts';
 import { trashPath } from './blobs.ts';
+import { eraseForgotten } from './erase.ts';
 import { digestsIn, type StoredRecord, storedRecords } from './inventory.ts';
 import { ManifestSchema } from './manifest.ts';
-import { isTombstone, type Store } from './store.ts';
+import type { Store } from './store.ts';
 import { TEMPORARY_PREFIX } from './store-folder.ts';
+import { asTombstone } from './tombstones.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -33,6 +35,8 @@ export interface GarbageReport {
   bytesFreed: number;
   /** Tiles and checkpoints of finished steps, and unfinished files, that are gone now. */
   removed: string[];
+  /** Files of steps that were forgotten on request, gone without a grace period. */
+  erased: string[];
 }
 
 /**
@@ -40,12 +44,23 @@ export interface GarbageReport {
  * what still lies there unused after the grace period goes for good in a later call. Whoever reads or names a blob in
  * between gets it back.
  *
+ * Only what was forgotten on request goes at once.
+ *
  * @throws SoftflowError `GC_REFUSED` if nothing at all is referred to, or a record cannot be read: then what is in use is
  * not known
  */
 export async function collectGarbage(store: Store, options: CollectGarbageOptions = {}): Promise<GarbageReport> {
   const { graceMs = DAY_MS, dryRun = false, now = Date.now } = options;
-  const report: GarbageReport = { live: 0, setAside: [], restored: [], deleted: [], bytesFreed: 0, removed: [] };
+  const { erased, bytesErased } = await eraseForgotten(store, dryRun);
+  const report: GarbageReport = {
+    live: 0,
+    setAside: [],
+    restored: [],
+    deleted: [],
+    removed: [],
+    erased,
+    bytesFreed: bytesErased,
+  };
   const collection = new Collection(store, now() - graceMs, dryRun, report);
   const live = await collection.findLive();
   await collection.removeTemporaries('.');
@@ -77,7 +92,7 @@ class Collection {
     for await (const record of storedRecords(this.#store)) {
       if (record.state === 'unreadable') throw refused(`${record.path} cannot be read`, record.error);
       if (record.area === 'tiles' || record.area === 'checkpoints') this.#workRecords.push(record);
-      if (record.area === 'manifests' && isTombstone(record.value)) forgotten.add(record.owner);
+      if (record.area === 'manifests' && asTombstone(record.value)) forgotten.add(record.owner);
       if (record.state !== 'whole' || (record.area === 'manifests' && forgotten.has(record.owner))) continue;
       for (const digest of digestsIn(inUse(record))) live.add(digest);
     }

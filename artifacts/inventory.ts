@@ -32,9 +32,12 @@ export interface StoredRecord extends RecordPlace {
   error?: SoftflowError;
 }
 
-/** Every record of the store, each series highest number first. */
-export async function* storedRecords(store: Store): AsyncIterable<StoredRecord> {
-  for (const area of Object.keys(AREAS) as Area[]) {
+/** Every record of the store or of some areas, each series highest number first. */
+export async function* storedRecords(
+  store: Store,
+  areas: readonly Area[] = Object.keys(AREAS) as Area[],
+): AsyncIterable<StoredRecord> {
+  for (const area of areas) {
     for (const { owner, directory } of await seriesOf(store.folder, area)) {
       const series = new RecordSeries(store.folder, directory);
       const places = await series.places();

@@ -10,10 +10,9 @@ import { positionSlot, requireDigest, requireName } from './names.ts';
 import { RecordSeries } from './record-series.ts';
 import type { StoreFolder } from './store-folder.ts';
 import { openFolder } from './store-format.ts';
+import { asTombstone, stepForgotten, type Tombstone, tombstone } from './tombstones.ts';
 
 export type { Manifest } from './manifest.ts';
-
-const TOMBSTONE = { forgotten: true };
 
 export interface OpenStoreOptions {
   /** @default the machine's own files */
@@ -109,30 +108,40 @@ export class Store {
 
   /** The manifest of a finished step; undefined if there is none, if it was forgotten or lost an output. */
   async readManifest(key: string): Promise<Manifest | undefined> {
-    const latest = await this.#manifests(key).latest((value) => this.#acceptManifest(key, value));
-    return latest?.value === 'forgotten' ? undefined : latest?.value;
+    const latest = await this.#latestManifest(key);
+    return latest && 'forgotten' in latest ? undefined : latest;
+  }
+
+  /** Whether a step was forgotten on request: then it is not made again. */
+  async isForgotten(key: string): Promise<boolean> {
+    const latest = await this.#latestManifest(key);
+    return latest !== undefined && 'forgotten' in latest && latest.onRequest === true;
   }
 
   /**
    * Records a step as finished. The first writer wins.
    *
    * @returns the manifest that counts: the winner's
-   * @throws SoftflowError `MANIFEST_INVALID`, `STORE_MISSING` when an output is not in the store
+   * @throws SoftflowError `MANIFEST_INVALID`, `STORE_MISSING` when an output is not in the store, `STEP_FORGOTTEN` when the
+   * step was forgotten on request
    */
   async writeManifest(key: string, manifest: Manifest): Promise<Manifest> {
     await this.#requireManifest(key, manifest);
-    const accept = async (value: unknown) => this.#acceptManifest(key, value);
     for (;;) {
       const next = ((await this.#manifests(key).numbers())[0] ?? 0) + 1;
-      const latest = await this.#manifests(key).latest(accept);
-      if (latest && latest.value !== 'forgotten') return latest.value;
+      const latest = await this.#latestManifest(key);
+      if (latest && !('forgotten' in latest)) return latest;
+      if (latest?.onRequest) throw stepForgotten(key);
       if (await this.#manifests(key).create(next, manifest)) return manifest;
     }
   }
 
-  /** Makes a finished step count as not done. Its blobs go with the next garbage collections. */
-  async forgetManifest(key: string): Promise<void> {
-    await this.#manifests(key).append(TOMBSTONE);
+  /**
+   * Makes a step count as not done. Its blobs go with the next garbage collections; `onRequest`, at once with the next
+   * one, and the step is refused from then on.
+   */
+  async forgetManifest(key: string, { onRequest = false } = {}): Promise<void> {
+    await this.#manifests(key).append(tombstone(onRequest));
   }
 
   /** Keys of all steps that have a manifest, whole or not. */
@@ -278,8 +287,13 @@ export class Store {
     return undefined;
   }
 
-  async #acceptManifest(key: string, value: unknown): Promise<Manifest | 'forgotten' | undefined> {
-    if (isTombstone(value)) return 'forgotten';
+  async #latestManifest(key: string): Promise<Manifest | Tombstone | undefined> {
+    return (await this.#manifests(key).latest((value) => this.#acceptManifest(key, value)))?.value;
+  }
+
+  async #acceptManifest(key: string, value: unknown): Promise<Manifest | Tombstone | undefined> {
+    const forgotten = asTombstone(value);
+    if (forgotten) return forgotten;
     const { data } = ManifestSchema.safeParse(value);
     if (data?.key !== key) return undefined;
     return (await this.#allPresent(Object.values(data.outputs))) ? data : undefined;
@@ -338,11 +352,6 @@ export class Store {
   #telemetry(stepKey: string): RecordSeries {
     return new RecordSeries(this.folder, `telemetry/${requireDigest(stepKey)}`);
   }
-}
-
-/** Whether a manifest's record says that the step is to count as not done. */
-export function isTombstone(value: unknown): boolean {
-  return canonicalJson(value) === canonicalJson(TOMBSTONE);
 }
 
 /** The error of two results where there should be one. */

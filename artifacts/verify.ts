@@ -3,8 +3,9 @@ import type { ArtifactRef } from './artifact-ref.ts';
 import { trashPath } from './blobs.ts';
 import { type Area, refsIn, type StoredRecord, storedRecords } from './inventory.ts';
 import { ManifestSchema } from './manifest.ts';
-import { isTombstone, type Store } from './store.ts';
+import type { Store } from './store.ts';
 import { STORE_ENTRIES } from './store-format.ts';
+import { asTombstone } from './tombstones.ts';
 
 export interface VerifyOptions {
   /** Hash every blob. Else only names, sizes and records are checked. @default false */
@@ -60,6 +61,8 @@ interface Reference {
 /** Checks all records; returns the blobs that those which count refer to, by their path. */
 async function verifyRecords(store: Store, report: VerifyReport): Promise<Map<string, Reference>> {
   const references = new Map<string, Reference>();
+  const forgotten = new Set<string>();
+  const onRequest = new Set<string>();
   const settled = new Set<string>();
   const damaged: { record: StoredRecord; slot: string }[] = [];
   for await (const record of storedRecords(store)) {
@@ -67,6 +70,9 @@ async function verifyRecords(store: Store, report: VerifyReport): Promise<Map<st
     const slot = `${record.series.directory} ${record.slot}`;
     if (record.state === 'unreadable') report.findings.push(unreadable(record.path, record.error));
     if (record.state === 'damaged') damaged.push({ record, slot });
+    if (asTombstone(record.value)?.onRequest) onRequest.add(record.owner);
+    if (record.area === 'manifests' && onRequest.has(record.owner))
+      for (const { uri } of refsIn(record.value)) forgotten.add(uri);
     if (record.state !== 'whole' || (HIGHEST_COUNTS.has(record.area) && settled.has(slot))) continue;
     settled.add(slot);
     for (const ref of refsThatMatter(record)) {
@@ -76,12 +82,21 @@ async function verifyRecords(store: Store, report: VerifyReport): Promise<Map<st
     }
   }
   for (const { record, slot } of damaged) report.findings.push(damagedRecord(record, settled.has(slot)));
+  dropForgotten(references, forgotten, onRequest);
   return references;
+}
+
+/** What a step held that was forgotten on request is gone on purpose, though a pointer or a tile may still name it. */
+function dropForgotten(references: Map<string, Reference>, paths: Set<string>, keys: Set<string>): void {
+  for (const [path, { record }] of references) {
+    const [area, owner = ''] = record.split('/');
+    if (keys.has(owner) || (paths.has(path) && area !== 'manifests')) references.delete(path);
+  }
 }
 
 function refsThatMatter({ area, value }: StoredRecord): ArtifactRef[] {
   if (area === 'manifests')
-    return isTombstone(value) ? [] : Object.values(ManifestSchema.safeParse(value).data?.outputs ?? {});
+    return asTombstone(value) ? [] : Object.values(ManifestSchema.safeParse(value).data?.outputs ?? {});
   return HIGHEST_COUNTS.has(area) ? refsIn(value) : [];
 }
 

@@ -12,6 +12,7 @@ import { registerPlanning } from './planning-commands.ts';
 import { collect, jsonOption, type Registry, setOption } from './register.ts';
 import { registerReleases } from './release-commands.ts';
 import { addResultCommands } from './result-commands.ts';
+import { addStoreCommands } from './store-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
 /** Runs a command and returns its exit code; what the command needs is loaded only once it is chosen. */
@@ -75,7 +76,7 @@ function buildProgram(terminal: Terminal, setCode: (code: number) => void): Comm
 }
 
 const EXIT_CODES =
-  'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 4 not promoted, 130 detached (the run goes on).';
+  'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 4 not promoted, 10 to 13 store findings, 130 detached (the run goes on).';
 
 function packageVersion(): string {
   return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;
@@ -177,6 +178,7 @@ function addCommands({ program, command, run, terminal }: Registry): void {
   );
 
   addResultCommands({ program, terminal, command, run });
+  addStoreCommands({ program, terminal, command, run });
 
   command(
     'validate <recipe>',

@@ -108,7 +108,9 @@ test('telemetry goes into the store under the run, the histories of an epoch sta
   trainer.end(done({ key: input.key, outputs: {}, result: { trainLoss: 1, stepLosses: [2, 1] }, telemetry }));
   expect(await result).toMatchObject({ result: { trainLoss: 1 } });
   expect(((await result) as { result: unknown }).result).not.toHaveProperty('stepLosses');
-  expect(await store.readTelemetry(input.key)).toEqual([{ runId: 'run-1', ...telemetry }]);
+  const inputs = Object.fromEntries(Object.entries(input.inputs).map(([role, { sha256 }]) => [role, sha256]));
+  const begun = { runId: 'run-1', seconds: 0, resumes: 0, inputs };
+  expect(await store.readTelemetry(input.key)).toEqual([begun, { runId: 'run-1', ...telemetry }]);
 });
 
 describe('the end of a job becomes the end of the activity:', () => {
