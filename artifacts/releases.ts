@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { SoftflowError } from '../errors.ts';
 import { type ArtifactRef, ArtifactRefSchema, DigestSchema } from './artifact-ref.ts';
+import { RecordSeries } from './record-series.ts';
 import type { Store } from './store.ts';
 
 /** Name of the pointer to the release that is served; its numbers are the history of every move. */
@@ -74,9 +75,15 @@ export async function currentRelease(store: Store): Promise<ReleaseMove | undefi
   return pointer && parseMove(pointer.n, pointer.value);
 }
 
-/** Every move of `current`, oldest first: the audit table. @throws SoftflowError `RELEASE_DAMAGED` */
-export async function releaseMoves(store: Store): Promise<ReleaseMove[]> {
-  return (await store.listRef(CURRENT)).map(({ n, value }) => parseMove(n, value));
+/** Every move of `current` after a number of it, oldest first. @throws SoftflowError `RELEASE_DAMAGED` */
+export async function releaseMoves(store: Store, after = 0): Promise<ReleaseMove[]> {
+  const series = new RecordSeries(store.folder, `refs/${CURRENT}`);
+  const moves: ReleaseMove[] = [];
+  for (const n of (await series.numbers()).reverse()) {
+    const record = n > after ? await series.read(n) : undefined;
+    if (record) moves.push(parseMove(n, record.value));
+  }
+  return moves;
 }
 
 /**
@@ -86,7 +93,7 @@ export async function releaseMoves(store: Store): Promise<ReleaseMove[]> {
  */
 export async function promoteRelease(store: Store, input: PromoteInput): Promise<MoveResult> {
   const { expected, at = new Date().toISOString(), request = randomUUID(), ...move } = input;
-  const done = await moveOf(store, request);
+  const done = await moveOf(store, request, expected);
   if (done) return { won: true, current: done };
   const files = await filesOfRelease(store, input.release);
   const current = await currentRelease(store);
@@ -140,12 +147,13 @@ async function advance(store: Store, expected: number, move: z.infer<typeof Move
   const { won, n, value } = await store.advanceRef(CURRENT, expected, MoveSchema.parse(move));
   if (won) return { won, current: parseMove(n, value) };
   // Another attempt of the same request may have been faster.
-  const done = await moveOf(store, move.request);
+  const done = await moveOf(store, move.request, expected);
   return done ? { won: true, current: done } : { won, current: n === 0 ? undefined : parseMove(n, value) };
 }
 
-async function moveOf(store: Store, request: string): Promise<ReleaseMove | undefined> {
-  return (await releaseMoves(store)).find((move) => move.request === request);
+/** The move that a request has made; it can only be one after the number that the request expected. */
+async function moveOf(store: Store, request: string, expected: number): Promise<ReleaseMove | undefined> {
+  return (await releaseMoves(store, expected)).find((move) => move.request === request);
 }
 
 /** The promotions that stand, oldest first: a rollback takes off all that came after the release it goes back to. */

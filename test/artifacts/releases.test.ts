@@ -1,6 +1,10 @@
 import { expect, test } from 'vitest';
+import { promoteRun } from '../../artifacts/decisions.ts';
+import type { FileSystem } from '../../artifacts/file-system.ts';
 import { currentRelease, promoteRelease, releaseMoves, rollbackRelease } from '../../artifacts/releases.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { faultFigure } from '../support/fault-figures.ts';
+import { changesDisk, Dead, dieAt, intercept } from './faulty-file-system.ts';
 import { newStore, seededRandom } from './fixtures.ts';
 import { interleaved } from './interleaved.ts';
 import { MemoryDisk } from './memory-disk.ts';
@@ -133,4 +137,71 @@ test('Of several who promote and roll back at once one wins each time, whatever 
     expect(after).toHaveLength(2 + won.length);
     for (const [i, move] of after.entries()) expect(move.from).toBe(after[i - 1]?.release ?? null);
   }
+});
+
+/** A disk on which `old` is current and `new` is finished. */
+async function diskWithOld(): Promise<MemoryDisk> {
+  const disk = new MemoryDisk();
+  const store = await openStore(ROOT, { fs: disk, create: true });
+  for (const name of ['old', 'new']) await writeRelease(store, name);
+  await promoteRun(store, { ...promotion('old', 0), runId: 'run-old' });
+  return disk;
+}
+
+/** Opens what is left and demands the old release or the new one, whole. @returns its name */
+async function requireOldOrNew(fs: FileSystem): Promise<string> {
+  const store = await openStore(ROOT, { fs });
+  const current = await currentRelease(store);
+  const name = ['old', 'new'].find((candidate) => keyOf(candidate) === current?.release);
+  if (!current || !name || current.number !== (name === 'old' ? 1 : 2))
+    throw new Error(`current is ${current?.release}`);
+  for (const ref of Object.values(current.files)) await store.getBytes(ref);
+  return name;
+}
+
+const promoteNew = async (fs: FileSystem) =>
+  promoteRun(await openStore(ROOT, { fs }), { ...promotion('new', 1), runId: 'run-new', request: 'again' });
+
+test('Whichever write of a promotion fails before, half-way or after, the old release is current or the new. (R19)', async (context) => {
+  const found: string[] = [];
+  let died = true;
+  for (let k = 1; died; k++) {
+    for (const moment of ['before', 'half', 'after'] as const) {
+      const disk = await diskWithOld();
+      died = await promoteNew(dieAt(disk, k, moment)).then(
+        () => false,
+        (error: unknown) => {
+          if (error instanceof Dead || (error instanceof Error && error.cause instanceof Dead)) return true;
+          throw error;
+        },
+      );
+      found.push(await requireOldOrNew(disk));
+      expect(await promoteNew(disk)).toMatchObject({ won: true, current: { number: 2 } });
+      expect(await requireOldOrNew(disk)).toBe('new');
+    }
+  }
+  expect(found.length).toBeGreaterThan(30);
+  expect(new Set(found)).toEqual(new Set(['old', 'new']));
+  faultFigure(context, found.length, 'writes of a promotion before, half-way, after: old or new');
+});
+
+test('After a power cut at any moment of a promotion the old release is current or the new, and a promise is kept. (R19)', async (context) => {
+  const random = seededRandom(20261125);
+  const choices = [() => 0, (limit: number) => limit - 1, ...Array.from({ length: 14 }, () => random)];
+  const disk = await diskWithOld();
+  const found: string[] = [];
+  const look = async () => {
+    for (const choice of choices) found.push(await requireOldOrNew(disk.afterPowerCut(choice)));
+  };
+  const fs = intercept(disk, async (operation, run) => {
+    const result = await run();
+    if (changesDisk(operation)) await look();
+    return result;
+  });
+  await promoteNew(fs);
+  expect(new Set(found)).toEqual(new Set(['old', 'new']));
+  const during = found.length;
+  await look();
+  expect(new Set(found.slice(during))).toEqual(new Set(['new']));
+  faultFigure(context, found.length, 'states of the disk after a power cut: 0 bad');
 });
