@@ -12,6 +12,7 @@ import { registerPlanning } from './planning-commands.ts';
 import { collect, jsonOption, type Registry, setOption } from './register.ts';
 import { registerReleases } from './release-commands.ts';
 import { addResultCommands } from './result-commands.ts';
+import { registerSchedules } from './schedule-commands.ts';
 import { addStoreCommands } from './store-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
@@ -177,6 +178,7 @@ function addCommands({ program, command, run, terminal }: Registry): void {
     }),
   );
 
+  registerSchedules({ program, terminal, command, run });
   addResultCommands({ program, terminal, command, run });
   addStoreCommands({ program, terminal, command, run });
 

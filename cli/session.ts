@@ -3,6 +3,7 @@ import type { Store } from '../artifacts/store.ts';
 import type { TemporalTarget } from '../client/connect.ts';
 import type { Releases } from '../client/releases.ts';
 import type { Runs } from '../client/runs.ts';
+import type { Schedules } from '../client/schedules.ts';
 import { SoftflowError } from '../errors.ts';
 
 /** Everything of the embedded set-up and every default path lies here, in the working directory. */
@@ -14,6 +15,8 @@ export const RUNS_FOLDER = `${STATE_FOLDER}/runs`;
 export interface Session {
   runs: Runs;
   releases: Releases;
+  /** @throws SoftflowError `TEMPORAL_UNREACHABLE` without a server */
+  schedules(): Promise<Schedules>;
   store: Store;
   runsFolder: string;
   /** False when there is no server: then only the store can be asked. */
@@ -49,6 +52,11 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
   return {
     runs: new Runs({ store, ...(client ? { client } : {}) }),
     releases: new Releases({ store, ...(client ? { client } : {}) }),
+    schedules: async () => {
+      const { Schedules } = await import('../client/schedules.ts');
+      if (client) return new Schedules({ client, store });
+      throw new SoftflowError('TEMPORAL_UNREACHABLE', 'Schedules live on a Temporal server, and none is running.');
+    },
     store,
     runsFolder: RUNS_FOLDER,
     connected: client !== undefined,

@@ -1,0 +1,165 @@
+import { relative } from 'node:path';
+import type { Overlap } from '../../client/schedule-spec.ts';
+import type { ScheduleChange, ScheduleSummary, Schedules, ScheduleView } from '../../client/schedules.ts';
+import { loadConfigFile } from '../config-file.ts';
+import { EXIT } from '../exit-codes.ts';
+import { formatSeconds } from '../format.ts';
+import { openSession } from '../session.ts';
+import { runSetup, setupNeeds } from '../setup-run.ts';
+import { oneLine, type Terminal } from '../terminal.ts';
+
+export interface UpdateOptions {
+  cron?: string;
+  every?: string;
+  tz?: string;
+  overlap?: Overlap;
+  catchup?: string;
+  pauseOnFailure?: boolean;
+  set: string[];
+}
+export interface CreateOptions extends UpdateOptions {
+  json?: boolean;
+}
+export interface BackfillOptions {
+  from: string;
+  to: string;
+  overlap: Overlap;
+}
+
+const SUMMARY_WIDTH = 240;
+
+async function withSchedules<T>(work: (schedules: Schedules) => Promise<T>): Promise<T> {
+  const session = await openSession({ server: 'start' });
+  try {
+    return await work(await session.schedules());
+  } finally {
+    await session.close();
+  }
+}
+
+/** Sets up what the recipe needs, and hands it to the server with its times. */
+export async function create(
+  name: string,
+  recipe: string,
+  options: CreateOptions,
+  terminal: Terminal,
+): Promise<number> {
+  const change = changeOf(recipe, options);
+  const { configuredTarget } = await import('../../client/connect.ts');
+  if (!configuredTarget()) await runSetup({ ...setupNeeds(change.config), temporal: true }, terminal);
+  const view = await withSchedules(async (schedules) => {
+    await schedules.create(name, change);
+    return schedules.describe(name);
+  });
+  if (options.json) terminal.out(JSON.stringify(view, null, 2));
+  else {
+    terminal.out(`Schedule ${name} retrains ${recipe}; next: ${view.next[0] ?? 'never'}.`);
+    terminal.out(`Now: softflow schedule trigger ${name}. What becomes of it: softflow schedule describe ${name}`);
+  }
+  if (change.config.promote.mode === 'never')
+    terminal.err('promote.mode of the recipe is never: it trains, and promotes nothing.');
+  return EXIT.ok;
+}
+
+export async function update(
+  name: string,
+  recipe: string | undefined,
+  options: UpdateOptions,
+  terminal: Terminal,
+): Promise<number> {
+  const change: ScheduleChange = recipe === undefined ? timesOf(options) : changeOf(recipe, options);
+  await withSchedules((schedules) => schedules.update(name, change));
+  terminal.out(`Schedule ${name} is changed. See: softflow schedule describe ${name}`);
+  return EXIT.ok;
+}
+
+function changeOf(recipe: string, options: UpdateOptions) {
+  const { config, file } = loadConfigFile(recipe, { overrides: options.set });
+  return { config, recipe: relative(process.cwd(), file), ...timesOf(options) };
+}
+
+function timesOf({ cron, every, tz, overlap, catchup, pauseOnFailure }: UpdateOptions) {
+  return {
+    ...(cron === undefined ? {} : { cron }),
+    ...(every === undefined ? {} : { every }),
+    ...(tz === undefined ? {} : { timezone: tz }),
+    ...(overlap === undefined ? {} : { overlap }),
+    ...(catchup === undefined ? {} : { catchup }),
+    ...(pauseOnFailure === undefined ? {} : { pauseOnFailure }),
+  };
+}
+
+export async function list(options: { json?: boolean }, terminal: Terminal): Promise<number> {
+  const schedules = await withSchedules((all) => all.list());
+  if (options.json) terminal.out(JSON.stringify(schedules, null, 2));
+  else if (schedules.length === 0)
+    terminal.out('No schedules yet. Next: softflow schedule create nightly recipes/nightly.yaml --cron "0 3 * * *"');
+  else for (const schedule of schedules) terminal.out(listed(schedule));
+  return EXIT.ok;
+}
+
+function listed({ name, times, timezone, paused, note, next }: ScheduleSummary): string {
+  const state = paused ? `paused${note ? `: ${oneLine(note, SUMMARY_WIDTH)}` : ''}` : `next ${next ?? 'never'}`;
+  return `${oneLine(name, 64)}  ${oneLine(times.join(', '), 64)} ${oneLine(timezone, 40)}  ${state}`;
+}
+
+export async function describe(name: string, options: { json?: boolean }, terminal: Terminal): Promise<number> {
+  const view = await withSchedules((schedules) => schedules.describe(name));
+  if (options.json) terminal.out(JSON.stringify(view, null, 2));
+  else for (const line of described(view)) terminal.out(line);
+  return EXIT.ok;
+}
+
+function described(view: ScheduleView): string[] {
+  const { counts, runs } = view;
+  const lines = [
+    `schedule  ${view.name}${view.paused ? '  PAUSED' : ''}`,
+    `recipe    ${oneLine(view.recipe ?? 'unknown', SUMMARY_WIDTH)}`,
+    `times     ${oneLine(view.times.join(', '), SUMMARY_WIDTH)} ${view.timezone}`,
+    `policies  overlap ${view.overlap}, catch-up ${formatSeconds(view.catchupSeconds)}${view.pauseOnFailure ? ', pause on failure' : ''}`,
+    `started   ${counts.started}, missed ${counts.missed}, skipped for overlap ${counts.skippedForOverlap}`,
+    ...(view.note ? [`note      ${oneLine(view.note, SUMMARY_WIDTH)}`] : []),
+    'next',
+    ...view.next.map((time) => `  ${time}`),
+    runs.length > 0 ? 'last, newest first' : 'nothing started yet',
+  ];
+  const retrains = runs.flatMap(({ scheduledAt, state, summary, status }) => [
+    `  ${scheduledAt}  ${state}  ${oneLine(summary, SUMMARY_WIDTH)}`,
+    ...(status?.phase === 'preparing' || !status ? [] : [`    run ${status.runId}, data as of ${status.asOf}`]),
+  ]);
+  return [...lines, ...retrains];
+}
+
+export async function pause(name: string, { note }: { note?: string }, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.pause(name, note));
+  terminal.out(
+    `Schedule ${name} is paused; what is at work goes on. To start again: softflow schedule unpause ${name}`,
+  );
+  return EXIT.ok;
+}
+
+export async function unpause(name: string, { note }: { note?: string }, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.unpause(name, note));
+  terminal.out(`Schedule ${name} starts again at its times.`);
+  return EXIT.ok;
+}
+
+export async function trigger(name: string, { overlap }: { overlap: Overlap }, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.trigger(name, overlap));
+  terminal.out(`Schedule ${name} starts a retrain. What becomes of it: softflow schedule describe ${name}`);
+  return EXIT.ok;
+}
+
+export async function backfill(name: string, options: BackfillOptions, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.backfill(name, options.from, options.to, options.overlap));
+  terminal.out(
+    `Schedule ${name} makes up for ${options.from} to ${options.to}. See: softflow schedule describe ${name}`,
+  );
+  return EXIT.ok;
+}
+
+export async function remove(name: string, _options: object, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.delete(name));
+  terminal.out(`Schedule ${name} is removed; what it has started goes on.`);
+  return EXIT.ok;
+}
