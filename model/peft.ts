@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { SoftflowError } from '../errors.ts';
+import { refuseCodeFolder } from './code-formats.ts';
 import { readJsonFile } from './json-file.ts';
 import type { AdapterParameters, LoraConfig } from './lora.ts';
 import { encodeSafetensors, openSafetensors } from './safetensors.ts';
@@ -79,7 +81,7 @@ export function encodePeftConfig(lora: LoraConfig, baseModel: string): Uint8Arra
 
 /**
  * Reads a PEFT adapter folder. Throws `ADAPTER_INVALID` for what is not a plain LoRA adapter on linear projections,
- * `MODEL_FILE_MISSING`, `MODEL_FILE_DAMAGED`.
+ * `MODEL_FILE_MISSING`, `MODEL_FILE_DAMAGED`, `MODEL_UNSUPPORTED` for weights that are pickled.
  */
 export async function decodePeftAdapter(folder: string): Promise<PeftAdapter> {
   const configPath = join(folder, ADAPTER_CONFIG);
@@ -96,6 +98,7 @@ export async function decodePeftAdapter(folder: string): Promise<PeftAdapter> {
     targets: [...target_modules].sort(),
   };
   const path = join(folder, ADAPTER_WEIGHTS);
+  if (!existsSync(path)) await refuseCodeFolder(folder);
   const { tensors } = await openSafetensors(path);
   const parameters: AdapterParameters = new Map();
   for (const name of [...tensors.keys()].sort()) {

@@ -3,10 +3,10 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { SoftflowError } from '../errors.ts';
+import { refuseCodeBytes, refuseCodeFolder, refuseCodeName } from './code-formats.ts';
 import { type GgufTensor, openGguf } from './gguf.ts';
 import { readJsonFile } from './json-file.ts';
 import { type ModelConfig, modelConfigFromGguf, parseModelConfig } from './model-config.ts';
-import { fileSource } from './ranged-file.ts';
 import { openSafetensors } from './safetensors.ts';
 
 /** Where a model comes from: a Hugging Face folder, or one GGUF file. */
@@ -163,7 +163,7 @@ async function openFolder(folder: string): Promise<OpenedModel> {
   const { shards, index } = await findShards(folder, names);
   const stored = new Map<string, StoredTensor>();
   for (const shard of shards) {
-    await refusePickleBytes(shard);
+    await refuseCodeBytes(shard);
     for (const [name, { shape, read }] of (await openSafetensors(shard)).tensors) {
       const home = index?.get(name);
       if (stored.has(name) || (index && home !== basename(shard))) {
@@ -183,7 +183,7 @@ async function findShards(folder: string, names: string[]): Promise<{ shards: st
     const index = readIndex(await readJsonFile(join(folder, 'model.safetensors.index.json')), folder);
     return { index, shards: [...new Set(index.values())].sort().map((name) => join(folder, name)) };
   }
-  for (const name of names) refusePickleName(join(folder, name));
+  await refuseCodeFolder(folder);
   throw new SoftflowError(
     'MODEL_FILE_MISSING',
     `${folder} holds no weights. Expected: model.safetensors or model.safetensors.index.json. Received: ${list(names) || 'an empty folder'}.`,
@@ -204,30 +204,6 @@ function readIndex(json: unknown, folder: string): Map<string, string> {
   }
   if (index.size === 0) throw mismatch(`the index of ${folder}`, 'weight_map with names', 'none');
   return index;
-}
-
-const PICKLE_NAME = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
-
-function refusePickleName(path: string): void {
-  if (PICKLE_NAME.test(path)) throw pickle(path);
-}
-
-/** Pickles begin with protocol 2 to 5; `torch.save` puts them into a zip. */
-async function refusePickleBytes(path: string): Promise<void> {
-  const source = await fileSource(path);
-  if (source.size < 4) return;
-  const [a = 0, b = 0, c, d] = await source.read(0, 4);
-  const zip = a === 0x50 && b === 0x4b && c === 3 && d === 4;
-  const bare = a === 0x80 && b >= 2 && b <= 5 && source.size > 8 && (await source.read(7, 1))[0] !== 0;
-  if (zip || bare) throw pickle(path);
-}
-
-function pickle(path: string): SoftflowError {
-  return new SoftflowError(
-    'MODEL_UNSUPPORTED',
-    `${path} is a pickle file, which can run code when it is read. Expected: safetensors or GGUF. Convert it with safetensors' own converter, or choose a revision of the model that has safetensors.`,
-    { details: { path } },
-  );
 }
 
 // --- GGUF
@@ -263,8 +239,8 @@ export function huggingFaceName(ggufName: string): string {
 const ROPE_FACTORS = 'rope_freqs.weight';
 
 async function openGgufModel(path: string): Promise<OpenedModel> {
-  refusePickleName(path);
-  await refusePickleBytes(path);
+  refuseCodeName(path);
+  await refuseCodeBytes(path);
   const { metadata, tensors } = await openGguf(path);
   const factors = await tensors.get(ROPE_FACTORS)?.read();
   const config = modelConfigFromGguf(metadata, {

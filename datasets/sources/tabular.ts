@@ -1,4 +1,5 @@
 import { SoftflowError } from '../../errors.ts';
+import { refuseCodeBytes, refuseCodeName } from './code-formats.ts';
 import { checkText, isGzip, readBytes, TEXT_LIMITS, unreadable } from './text-file.ts';
 
 /** A text file of rows and columns, plain or gzip, with a header line. */
@@ -34,9 +35,11 @@ const MAX_COLUMNS = 4096;
 /**
  * Reads the header and finds the columns.
  *
- * @throws SoftflowError `DATA_NOT_FOUND`, `DATA_EMPTY`, `DATA_COLUMN_MISSING` or `DATA_UNREADABLE`
+ * @throws SoftflowError `DATA_NOT_FOUND`, `DATA_EMPTY`, `DATA_COLUMN_MISSING`, `DATA_UNREADABLE` or
+ *   `DATA_UNSUPPORTED`
  */
 export async function openTabular(file: TabularFile): Promise<OpenedFile> {
+  refuseCodeName(file.path);
   const gzip = await isGzip(file.path);
   const names = (await readHeader(file, gzip)).map((name) =>
     file.nameEnd ? (name.split(file.nameEnd)[0] ?? '') : name,
@@ -90,11 +93,11 @@ async function readHeader(file: TabularFile, gzip: boolean): Promise<string[]> {
     bytes += chunk.length;
     if (bytes >= MAX_HEADER_BYTES || Buffer.concat(chunks).includes('\n')) break;
   }
-  if (bytes >= MAX_HEADER_BYTES && !Buffer.concat(chunks).includes('\n'))
+  const head = Buffer.concat(chunks);
+  refuseCodeBytes(file.path, head);
+  if (bytes >= MAX_HEADER_BYTES && !head.includes('\n'))
     throw unreadable(file.path, `a header line of at most ${MAX_HEADER_BYTES} bytes`, 'a longer one');
-  const text = Buffer.concat(chunks)
-    .toString('utf8')
-    .replace(/^\ufeff/, '');
+  const text = head.toString('utf8').replace(/^\ufeff/, '');
   const names = splitHeader(text, file);
   if (names.length > MAX_COLUMNS) throw unreadable(file.path, `at most ${MAX_COLUMNS} columns`, `${names.length}`);
   if (names.length === 1 && names[0]?.trim() === '')

@@ -122,6 +122,14 @@ describe('decodePeftAdapter refuses', () => {
     await rm(join(folder, ADAPTER_WEIGHTS));
     await expectFailure(open, 'MODEL_FILE_MISSING', /adapter_model\.safetensors does not exist/);
   });
+
+  test('a folder with pickled weights (S4)', async () => {
+    const open = await config({});
+    await rm(join(folder, ADAPTER_WEIGHTS), { force: true });
+    await writeFile(join(folder, 'adapter_model.bin'), 'x');
+    await expectFailure(open, 'MODEL_UNSUPPORTED', /adapter_model\.bin is a pickle file.*Convert it/);
+    await rm(join(folder, 'adapter_model.bin'));
+  });
 });
 
 test('encodePeftAdapter refuses an adapter that is not that of its config', async () => {

@@ -179,14 +179,32 @@ describe('files that are refused', () => {
     return () => openWeights({ folder });
   };
 
-  test.each(['pytorch_model.bin', 'model.pt', 'consolidated.00.pth', 'weights.ckpt', 'weights.PKL'])(
-    'pickle by its name: %s',
-    async (name) => {
-      await expectFailure(await withFile(name, 'x'), 'MODEL_UNSUPPORTED', /is a pickle file.*Convert it/);
-    },
-  );
+  test.each([
+    'pytorch_model.bin',
+    'model.pt',
+    'consolidated.00.pth',
+    'weights.ckpt',
+    'weights.PKL',
+    'w.joblib',
+    'w.npz',
+  ])('pickle by its name: %s (S4)', async (name) => {
+    await expectFailure(await withFile(name, 'x'), 'MODEL_UNSUPPORTED', /is a pickle file.*Convert it/);
+  });
 
-  test('pickle by its bytes, whatever its name', async () => {
+  test.each([
+    ['model.ipynb', 'Python code'],
+    ['modeling_custom.py', 'Python code'],
+    ['model.keras', 'a Keras file'],
+  ])('a model file that can run code: %s (S4)', async (name, kind) => {
+    await mkdir(folder, { recursive: true });
+    await expectFailure(
+      () => openWeights({ gguf: join(folder, name) }),
+      'MODEL_UNSUPPORTED',
+      new RegExp(`is ${kind}, which can run code`),
+    );
+  });
+
+  test('pickle by its bytes, whatever its name (S4)', async () => {
     const zip = Buffer.from('504b0304140000000000', 'hex');
     const bare = Buffer.from('80028a0a6cfc9c46f9206aa850192e', 'hex');
     for (const bytes of [zip, bare]) {
