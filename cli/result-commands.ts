@@ -1,6 +1,8 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { CommandGroup } from './command-group.ts';
 import type { CompareOptions } from './commands/compare.ts';
+import type { RecommendCommandOptions } from './commands/recommend.ts';
 
 /** Commands about what runs have made. */
 export function addResultCommands({ command, run, terminal }: CommandGroup): void {
@@ -16,6 +18,27 @@ export function addResultCommands({ command, run, terminal }: CommandGroup): voi
       run(async (first: string, second: string, options: CompareOptions) => {
         const { compare } = await import('./commands/compare.ts');
         return compare(first, second, options, terminal);
+      }),
+    );
+
+  command(
+    'recommend',
+    'the top items with scores for the histories of a file, by the model of a finished run',
+    'softflow recommend --run latest --users histories.csv -k 20 -o recs.parquet',
+    'softflow recommend --run demo-3f2a --users new.parquet -o recs.csv --exclude-history --json',
+  )
+    .requiredOption('--run <run>', 'run id, the unique beginning of one, or latest')
+    .requiredOption('--users <file>', 'histories, one row an interaction: .csv, .tsv, .parquet, .jsonl, .arrow')
+    .requiredOption('-o, --output <file>', 'file to write: .csv, .parquet or .arrow')
+    .addOption(new Option('-k <k>', 'items a user').argParser(count).default(20))
+    .option('--columns <names>', 'user=<name>,item=<name>,time=<name> (default: guessed)')
+    .option('--exclude-history', "leave out the titles of a user's own history")
+    .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
+    .addOption(new Option('--json', 'machine-readable output'))
+    .action(
+      run(async (options: RecommendCommandOptions) => {
+        const { recommend } = await import('./commands/recommend.ts');
+        return recommend(options, terminal);
       }),
     );
 }

@@ -1,5 +1,6 @@
 import { SoftflowError } from '../errors.ts';
 import type { SetupNeeds } from '../setup/index.ts';
+import type { BackendChoice } from '../workers/backend-choices.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import { openSetupView } from './setup-view.ts';
 import type { Terminal } from './terminal.ts';
@@ -32,6 +33,20 @@ export async function runSetup(needs: SetupNeeds, terminal: Terminal): Promise<{
   } finally {
     view.end();
   }
+}
+
+/** What a job outside of a run needs of the set-up; returns what shall compute. */
+export async function prepareTools(
+  config: unknown,
+  backend: BackendChoice,
+  terminal: Terminal,
+): Promise<BackendChoice> {
+  const { data: _, ...needs } = setupNeeds(config as RunConfig);
+  const { tensorflow } = await runSetup(
+    { ...needs, tensorflow: backend === 'auto' || backend === 'tensorflow' },
+    terminal,
+  );
+  return tensorflow || backend === 'tensorflow' ? backend : 'wasm';
 }
 
 const REPLACEABLE = new Set([
