@@ -13,6 +13,12 @@ export interface LastingOptions {
   retryMs?: number;
 }
 
+/** A connection, and what it was asked and has not answered yet. */
+interface Server {
+  client: Client;
+  asked: Set<Promise<unknown>>;
+}
+
 const RETRY_MS = 5000;
 const ANSWER_MS = 5000;
 const SILENT = 'The Temporal server does not answer; this is where the run stood last.';
@@ -24,8 +30,8 @@ const SILENT = 'The Temporal server does not answer; this is where the run stood
 export class LastingSource implements UiSource {
   readonly #options: LastingOptions;
   #store: Store | undefined;
-  #client: Client | undefined;
-  #attempt: Promise<Client | undefined> | undefined;
+  #server: Server | undefined;
+  #attempt: Promise<Server | undefined> | undefined;
   #triedAt = 0;
 
   constructor(options: LastingOptions) {
@@ -50,7 +56,10 @@ export class LastingSource implements UiSource {
   }
 
   async schedules() {
-    return undefined;
+    const store = await this.#openStore();
+    if (!store) return undefined;
+    const { Schedules } = await import('../client/schedules.ts');
+    return (await this.#askServer((client) => new Schedules({ client, store }).list())).answer;
   }
 
   async releases() {
@@ -59,7 +68,7 @@ export class LastingSource implements UiSource {
   }
 
   async close(): Promise<void> {
-    await this.#client?.connection.close();
+    await this.#retire();
   }
 
   async #openStore(): Promise<Store | undefined> {
@@ -81,22 +90,34 @@ export class LastingSource implements UiSource {
 
   /** `silent`: there should be an answer and there was none. What is refused with a code is thrown. */
   async #askServer<T>(ask: (client: Client) => Promise<T>): Promise<{ answer?: T; silent: boolean }> {
-    const client = await this.#connect();
-    if (!client) return { silent: false };
+    const server = await this.#connect();
+    if (!server) return { silent: false };
+    const asking = server.client.withDeadline(Date.now() + ANSWER_MS, () => ask(server.client));
+    server.asked.add(asking);
     try {
-      return { answer: await client.withDeadline(Date.now() + ANSWER_MS, () => ask(client)), silent: false };
+      return { answer: await asking, silent: false };
     } catch (error) {
       if (error instanceof SoftflowError) throw error;
-      if (this.#client === client) this.#client = this.#attempt = undefined;
-      void client.connection.close().catch(() => {});
+      if (this.#server === server) void this.#retire();
       return { silent: true };
+    } finally {
+      server.asked.delete(asking);
     }
   }
 
+  /** A connection that is closed while it is asked throws where nobody can catch it, so the last answer is waited for. */
+  async #retire(): Promise<void> {
+    const server = this.#server;
+    this.#server = this.#attempt = undefined;
+    if (!server) return;
+    await Promise.allSettled(server.asked);
+    await server.client.connection.close();
+  }
+
   /** All who ask at once wait for the same attempt. */
-  #connect(): Promise<Client | undefined> {
+  #connect(): Promise<Server | undefined> {
     const { retryMs = RETRY_MS } = this.#options;
-    if (this.#client) return Promise.resolve(this.#client);
+    if (this.#server) return Promise.resolve(this.#server);
     if (!this.#attempt || Date.now() - this.#triedAt >= retryMs) {
       this.#triedAt = Date.now();
       this.#attempt = this.#tryServer();
@@ -104,11 +125,12 @@ export class LastingSource implements UiSource {
     return this.#attempt;
   }
 
-  async #tryServer(): Promise<Client | undefined> {
+  async #tryServer(): Promise<Server | undefined> {
     const { connect } = await import('../client/connect.ts');
     const target = await this.#options.findTarget();
-    this.#client = target && (await connect(target, '2 seconds').catch(() => undefined));
-    return this.#client;
+    const client = target && (await connect(target, '2 seconds').catch(() => undefined));
+    this.#server = client && { client, asked: new Set() };
+    return this.#server;
   }
 }
 

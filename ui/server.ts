@@ -35,9 +35,9 @@ const ASSETS: Record<string, { type: string; text: string }> = {
 
 const PAGE_POLICY =
   "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/** A report is a file that may come from elsewhere: it runs nothing, whatever it holds. */
+/** A report is a file that may come from elsewhere: it runs nothing and asks for nothing, whatever it holds. */
 const REPORT_POLICY =
-  "sandbox; default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /**
  * Serves the page, read only.

@@ -35,6 +35,7 @@ export interface Watched {
 
 export async function openPage(browser: Browser, colorScheme: 'light' | 'dark' = 'light'): Promise<Watched> {
   const context = await browser.newContext({ colorScheme, viewport: { width: 1200, height: 900 } });
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const complaints: string[] = [];
   const requests: string[] = [];
