@@ -4,6 +4,7 @@ import type { LookUpInput, LookUpResult, Sources, StepInput, StepName, StepResul
 import { cpuStep, heartbeating } from './cpu-step.ts';
 import { evaluatePopularity } from './evaluate-popularity.ts';
 import { toFailure } from './failures.ts';
+import { findProducer, type Lost, type Producer } from './find-producer.ts';
 import { lookUpStep } from './look-up-step.ts';
 import { prepareData } from './prepare-data.ts';
 import { judge, promote } from './promotion.ts';
@@ -27,6 +28,7 @@ export interface ActivityDeps {
 export interface LightActivities extends PromotionActivities {
   lookUpStep(input: LookUpInput): Promise<LookUpResult>;
   recordRun(record: RunRecord): Promise<void>;
+  findProducer(lost: Lost): Promise<Producer | null>;
 }
 
 /** Activities that may have to read or fetch whole files. */
@@ -43,6 +45,7 @@ export type Activities = LightActivities & LongActivities & StepActivities;
 export const LIGHT_ACTIVITIES = [
   'lookUpStep',
   'recordRun',
+  'findProducer',
   'promoteRun',
   'recordDecision',
   'announceWaiting',
@@ -59,6 +62,7 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
   return {
     lookUpStep: failing((input) => lookUpStep(store, input)),
     recordRun: failing((record) => recordRun(store, record)),
+    findProducer: failing((lost) => findProducer(store, lost)),
     promoteRun: failing((input) => promote(store, input)),
     recordDecision: failing((decision) => recordDecision(store, decision)),
     announceWaiting: failing(async ({ runId }) => (await announceWaiting(store, runId)) ?? null),

@@ -279,12 +279,22 @@ export class Store {
 
   /** `name (key)` of the step whose manifest names a blob. Reads all manifests, so for error messages only. */
   async findProducer(sha256: string): Promise<string | undefined> {
+    const manifest = await this.findManifest(sha256);
+    return manifest && `${manifest.step} (${manifest.key})`;
+  }
+
+  /** A manifest that names a blob as an output, whether its outputs are there or not. Reads all manifests. */
+  async findManifest(sha256: string): Promise<Manifest | undefined> {
     for (const key of await this.listManifests()) {
-      const latest = await this.#manifests(key).latest((value) => ManifestSchema.safeParse(value).data);
-      const outputs = Object.values(latest?.value.outputs ?? {});
-      if (outputs.some((output) => output.sha256 === sha256)) return `${latest?.value.step} (${key})`;
+      const manifest = await this.readLatestManifest(key);
+      if (Object.values(manifest?.outputs ?? {}).some((output) => output.sha256 === sha256)) return manifest;
     }
     return undefined;
+  }
+
+  /** What a step was and made, whether its outputs are there or not, and also when it was forgotten. */
+  async readLatestManifest(key: string): Promise<Manifest | undefined> {
+    return (await this.#manifests(key).latest((value) => ManifestSchema.safeParse(value).data))?.value;
   }
 
   async #latestManifest(key: string): Promise<Manifest | Tombstone | undefined> {

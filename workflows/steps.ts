@@ -13,6 +13,7 @@ import type { Circumstances, StepInput, StepName, StepResult } from '../activiti
 import type { LightActivities, StepActivities } from '../activities/create-activities.ts';
 import type { StartRecord } from '../activities/run-records.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import { withLostArtifacts } from './lost-artifacts.ts';
 import type { RunConfig } from './run-config.ts';
 import { describeRun } from './run-details.ts';
 import type { RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
@@ -62,11 +63,23 @@ export async function runStep<Result>(run: Run, call: StepCall): Promise<StepRes
   enter(run, call, { key, state: found ? 'reused' : 'running', ...(resumable ? { resumedFrom: resumable } : {}) });
   if (found) return found as StepResult<Result>;
 
-  const computed = await untilDone(run, () => compute(run, call, key));
+  const work = () => untilDone(run, () => compute(run, call, key));
+  const computed = await withLostArtifacts(run, work, (lost, expected) => makeAgain(run, lost, expected));
   const result = computed ?? (await lookUp()).found;
   if (!result) throw incomplete(call, key);
   enter(run, call, { state: 'run' });
   return result as StepResult<Result>;
+}
+
+/**
+ * Computes a step whose result was there once. With other sources than it was made from it has another key; then it is
+ * left, and whoever needs it fails with the error that names what is gone.
+ */
+async function makeAgain(run: Run, call: StepCall, expectedKey: string): Promise<void> {
+  const { lookUpStep } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
+  const { step, inputs, params } = call;
+  const { key, found } = await lookUpStep.executeWithOptions({ summary: call.label }, [{ step, inputs, params }]);
+  if (key === expectedKey && !found) await runStep(run, call);
 }
 
 /** Runs `work`, again after each pause, until it is done. */

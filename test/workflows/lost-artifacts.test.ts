@@ -1,0 +1,108 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { WorkflowFailedError } from '@temporalio/client';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openStore, type Store } from '../../artifacts/store.ts';
+import type { RunningWorker } from '../../workers/worker.ts';
+import { statusQuery } from '../../workflows/messages.ts';
+import type { RunStatus } from '../../workflows/run-state.ts';
+import { faultFigure } from '../support/fault-figures.ts';
+import { releasedFiles, startSoft, startTestWorker } from '../support/soft-run.ts';
+import { Hold, type Place } from '../support/stub-hold.ts';
+import { startTestServer, type TestServer } from '../support/temporal.ts';
+
+let server: TestServer;
+let folder: string;
+const workers: RunningWorker[] = [];
+let undisturbed: Record<string, string>;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'softflow-lost-'));
+  server = await startTestServer();
+  await openWorker('calm');
+  const status = await (await startSoft(server, 'calm')).result();
+  undisturbed = await releasedFiles(await openStore(join(folder, 'calm')), status);
+});
+afterAll(async () => {
+  for (const worker of workers) worker.shutdown();
+  await Promise.all(workers.map((worker) => worker.done));
+  await server?.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** A worker of its own queues and its own store. */
+async function openWorker(name: string): Promise<void> {
+  workers.push(await startTestWorker(server, join(folder, name), name));
+}
+
+/** Deletes outputs of steps, `step id/output`, as somebody with `rm` would. */
+async function lose(store: Store, { steps }: RunStatus, outputs: readonly string[]): Promise<void> {
+  for (const output of outputs) {
+    const [id, name = ''] = output.split('/');
+    const manifest = await store.readLatestManifest(steps.find((step) => step.id === id)?.key ?? '');
+    await rm(join(store.root, manifest?.outputs[name]?.uri ?? 'nothing'));
+  }
+}
+
+const training = (stage: string, epoch: number): Place => ({
+  step: 'trainEpoch',
+  stage,
+  epoch,
+  position: 'micro-batch 2',
+});
+/** Where the run is held, and what is gone when it goes on. Only an evaluation on test windows has a third tile. */
+const LOSSES: [Place, string[]][] = [
+  [training('sft', 1), ['prepare/windowsValid', 'encode/embeddings']],
+  [training('soft', 1), ['self-distil/distilled', 'sft-1-train/state', 'sft-2-train/adapter', 'sft-1-train/adapter']],
+  [training('soft', 2), ['prepare/items', 'prepare/windowsTest', 'prepare/titles']],
+  [
+    { step: 'evaluate', position: 'tile 3' },
+    ['prepare/windowsTest', 'prepare/card', 'test-popularity/predictions', 'soft-1-train/state'],
+  ],
+];
+
+test('What is deleted under a run is made again when it is needed, and the same bytes come out. (R8)', async (context) => {
+  await openWorker('lost');
+  const root = join(folder, 'lost');
+  const store = await openStore(root);
+  let hold = new Hold(root, (LOSSES[0] as (typeof LOSSES)[0])[0]);
+  const handle = await startSoft(server, 'lost');
+  for (const [index, [, outputs]] of LOSSES.entries()) {
+    await hold.reached();
+    await lose(store, await handle.query(statusQuery), outputs);
+    const next = LOSSES[index + 1];
+    if (next) hold = new Hold(root, next[0]);
+    else hold.release();
+  }
+  const status = await handle.result();
+  const files = await releasedFiles(store, status);
+  for (const path of ['metrics.json', 'lineage.json', 'adapter/adapter_model.safetensors'])
+    expect([path, files[path]]).toEqual([path, undisturbed[path]]);
+  expect(new Set(status.steps.map(({ state }) => state))).toEqual(new Set(['run']));
+  faultFigure(context, LOSSES.flatMap(([, outputs]) => outputs).length, 'deleted under a run: made again');
+});
+
+test('What cannot be made again ends the run with an error that names it. (R8)', async (context) => {
+  await openWorker('hopeless');
+  const root = join(folder, 'hopeless');
+  const store = await openStore(root);
+  const hold = new Hold(root, training('soft', 1));
+  const handle = await startSoft(server, 'hopeless');
+  await hold.reached();
+  const { steps } = await handle.query(statusQuery);
+  const prepared = await store.readLatestManifest(steps.find(({ id }) => id === 'prepare')?.key ?? '');
+  const windows = prepared?.outputs['windowsTest'];
+  await rm(join(root, windows?.uri ?? 'nothing'));
+  // Nobody knows any more how it was made.
+  for (const n of await readdir(join(root, 'manifests', prepared?.key ?? '')))
+    await rm(join(root, 'manifests', prepared?.key ?? '', n));
+  hold.release();
+  const error = await handle.result().catch((caught: unknown) => caught);
+  expect(error).toBeInstanceOf(WorkflowFailedError);
+  expect((error as WorkflowFailedError).cause).toMatchObject({
+    type: 'STORE_MISSING',
+    nonRetryable: true,
+    message: expect.stringContaining(windows?.sha256 ?? 'nothing'),
+  });
+  faultFigure(context, 1, 'or an error that names it');
+});
