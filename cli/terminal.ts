@@ -46,8 +46,8 @@ export function openTerminal(options: TerminalOptions = {}): Terminal {
   const { stdout = process.stdout, stderr = process.stderr, env = process.env } = options;
   const interactive = stdout.isTTY === true && env['TERM'] !== 'dumb';
   return {
-    out: (line) => void stdout.write(`${line}\n`),
-    err: (line) => void stderr.write(`${line}\n`),
+    out: (line) => void stdout.write(`${visible(line)}\n`),
+    err: (line) => void stderr.write(`${visible(line)}\n`),
     raw: (text) => void stdout.write(text),
     interactive,
     get columns() {
@@ -59,8 +59,22 @@ export function openTerminal(options: TerminalOptions = {}): Terminal {
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose.
 const ESCAPE_SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[ -/]*[0-~])/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose.
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+/** Control characters but tab and newline, separators of lines, and what reverses the reading direction. */
+const CONTROLS = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
+const ESCAPE = '\u001b';
+const COLOUR = /^\[[0-9;]*m/;
+
+/**
+ * The last line of defence: what a command forgot to sanitise is shown as `\u009b` and does nothing; colours pass. In JSON that
+ * is the same text, spelt otherwise.
+ */
+export function visible(line: string): string {
+  return line.replace(CONTROLS, (character, at: number) =>
+    character === ESCAPE && COLOUR.test(line.slice(at + 1, at + 20))
+      ? character
+      : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
 
 /**
  * Text from data, models or servers made safe to print: no escape sequences, no control characters but tab and newline,

@@ -45,12 +45,7 @@ export function bytes(size: number): string {
 
 /** Titles and generated texts come from outside: no control characters, no bidirectional overrides, one line. */
 export function plain(text: string): string {
-  return (
-    text
-      .replace(/\s+/g, ' ')
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach a terminal or page
-      .replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, '\ufffd')
-  );
+  return text.replace(/\s+/g, ' ').replace(/[\p{Cc}\p{Bidi_Control}\ufeff]/gu, '\ufffd');
 }
 
 /** The text cut to `width` code points, with an ellipsis in place of what was cut. */
