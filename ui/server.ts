@@ -42,7 +42,7 @@ const REPORT_POLICY =
 /**
  * Serves the page, read only.
  *
- * @throws SoftflowError `UI_PORT_TAKEN`
+ * @throws SoftflowError `UI_CANNOT_LISTEN`
  */
 export async function startUi(source: UiSource, options: UiOptions = {}): Promise<RunningUi> {
   const { address = '127.0.0.1', port = DEFAULT_PORT, pollMs = 1000 } = options;
@@ -154,17 +154,18 @@ function end(response: ServerResponse, status: number, type: string, body: strin
 
 function listen(server: Server, address: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new SoftflowError(
-              'UI_PORT_TAKEN',
-              `Port ${port} of ${address} is taken, perhaps by another softflow ui. Next: softflow ui --port 0`,
-              { details: { address, port } },
-            )
-          : error,
-      ),
-    );
+    server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen(error, address, port)));
     server.listen(port, address, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+function cannotListen(error: NodeJS.ErrnoException, address: string, port: number): SoftflowError {
+  const [why, next] =
+    error.code === 'EADDRINUSE'
+      ? ['the port is taken, perhaps by another softflow ui', 'softflow ui --port 0 takes a free one']
+      : [error.message, 'softflow ui without --host listens on 127.0.0.1'];
+  return new SoftflowError('UI_CANNOT_LISTEN', `Cannot listen on port ${port} of ${address}: ${why}. Next: ${next}.`, {
+    details: { address, port },
+    cause: error,
   });
 }

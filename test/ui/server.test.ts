@@ -178,11 +178,14 @@ describe('the page server', () => {
     for (const socket of followers) socket.destroy();
   });
 
-  it('says which port is taken', async () => {
+  it('says why it cannot listen, and what to do', async () => {
     await serve();
-    const port = Number(new URL(ui.url).port);
-    await expect(startUi(fakeSource(), { port })).rejects.toThrow(
-      expect.objectContaining({ code: 'UI_PORT_TAKEN', message: expect.stringContaining('softflow ui --port 0') }),
+    const { port } = new URL(ui.url);
+    await expect(startUi(fakeSource(), { port: Number(port) })).rejects.toThrow(
+      expect.objectContaining({ code: 'UI_CANNOT_LISTEN', message: expect.stringContaining('softflow ui --port 0') }),
+    );
+    await expect(startUi(fakeSource(), { port: 0, address: '192.0.2.1' })).rejects.toThrow(
+      /EADDRNOTAVAIL.*without --host/,
     );
   });
 });
