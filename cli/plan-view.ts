@@ -127,7 +127,7 @@ function summary({ steps, total, currency, backend, memoryBytes }: PlanReport): 
     total.peakBytes === 0 ? '' : `, ${formatBytes(total.peakBytes)} of the ${formatBytes(memoryBytes)} of memory`;
   return [
     `${steps.length} steps: ${counts}.`,
-    `Takes ${most}about ${formatSeconds(total.seconds)}${memory}${price}${where}.`,
+    `Takes ${most}${total.seconds < 1 ? 'less than a second' : `about ${formatSeconds(total.seconds)}`}${memory}${price}${where}.`,
   ];
 }
 

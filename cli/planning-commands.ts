@@ -1,3 +1,4 @@
+import type { LogsOptions } from './commands/logs.ts';
 import { jsonOption, type Registry, setOption } from './register.ts';
 
 /** Commands around a run: what comes before it and what it has said. */
@@ -15,6 +16,23 @@ export function registerPlanning({ command, run, terminal }: Registry): void {
       run(async (recipe: string, options: { set: string[]; json?: boolean }) => {
         const { plan } = await import('./commands/plan.ts');
         return plan(recipe, options, terminal);
+      }),
+    );
+
+  command(
+    'logs <run>',
+    'what the embedded workers and trainers wrote for a run',
+    'softflow logs latest',
+    'softflow logs latest --step sft-2-train --follow',
+    'softflow logs demo-3f2a --json',
+  )
+    .option('--step <id>', 'of one step only: its id in the run (sft-2-train) or its kind (trainEpoch)')
+    .option('--follow', 'go on until the run has ended; Ctrl-C stops following only')
+    .addOption(jsonOption())
+    .action(
+      run(async (name: string, options: LogsOptions) => {
+        const { logs } = await import('./commands/logs.ts');
+        return logs(name, options, terminal);
       }),
     );
 }

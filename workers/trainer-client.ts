@@ -6,9 +6,11 @@ import { fileURLToPath } from 'node:url';
 import type { Progress, StepInput } from '../activities/contracts.ts';
 import type { JobOutcome, Trainer, TrainerJob } from '../activities/trainer.ts';
 import { type FromTrainer, FromTrainerSchema, type ToTrainer } from '../activities/trainer-protocol.ts';
+import { idsOf, type LogIds, writeLogLine } from './log-lines.ts';
 import { type TrainerSettings, trainerEnvironment } from './trainer-settings.ts';
 
 const STDERR_KEPT = 4000;
+const LINE_KEPT = 4000;
 const MEMORY_INTERVAL_MS = 2000;
 const PAGE_BYTES = 4096;
 /** A trainer without work gives its memory back after so long; loading the weights again takes seconds. */
@@ -47,6 +49,9 @@ class Child {
   #job: Job | undefined;
   #rssBytes: number | null = null;
   #stderr = '';
+  /** The line that the trainer has not ended yet. */
+  #line = '';
+  #ids: LogIds = {};
   #stalled = false;
 
   constructor(settings: TrainerSettings) {
@@ -80,6 +85,7 @@ class Child {
     );
     clearTimeout(this.#idleTimer);
     this.#job = job;
+    this.#ids = idsOf(input);
     this.#send({ type: 'job', id: job.id, input });
     return job;
   }
@@ -108,6 +114,8 @@ class Child {
 
   #end(exitCode: number | null, signal: NodeJS.Signals | null): void {
     clearInterval(this.#memoryTimer);
+    this.#log(this.#line);
+    if (signal || exitCode) this.#log(`the trainer ended with ${signal ?? `exit code ${exitCode}`}`);
     const death = { exitCode, signal, stalled: this.#stalled, rssBytes: this.#rssBytes, stderr: this.#stderr };
     this.#job?.settle({ kind: 'died', death });
     this.#job = undefined;
@@ -119,8 +127,14 @@ class Child {
   }
 
   #keepStderr(text: string): void {
-    process.stderr.write(text);
+    for (const message of (this.#line + text).split('\n').slice(0, -1)) this.#log(message);
+    this.#line = (this.#line + text).split('\n').at(-1)?.slice(-LINE_KEPT) ?? '';
     this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
+  }
+
+  /** What a trainer says belongs to the job that it has, or had last. */
+  #log(message: string): void {
+    if (message.trim() !== '') writeLogLine({ level: 'INFO', source: 'trainer', message, ...this.#ids });
   }
 
   #measureMemory(): void {

@@ -1,4 +1,4 @@
-import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import {
   type Activities,
   createActivities,
@@ -16,6 +16,7 @@ import {
 } from '../workflows/task-queues.ts';
 import type { BackendChoice } from './backend-choices.ts';
 import { machinePlaces } from './places.ts';
+import { jsonLogger, logged } from './step-log.ts';
 import { TrainerClient } from './trainer-client.ts';
 import { workflowBundle } from './workflow-bundle.ts';
 
@@ -81,9 +82,9 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
   return { done: run(), shutdown };
 }
 
-/** Log lines of the Temporal SDK that people must see; to be called before the first worker or connection. */
+/** Log lines as JSON on the error output; to be called before the first worker or connection. */
 export function installRuntime(): void {
-  Runtime.install({ logger: new DefaultLogger('WARN') });
+  Runtime.install({ logger: jsonLogger() });
 }
 
 async function queueOptions(
@@ -101,7 +102,10 @@ async function queueOptions(
       workflowThreadPoolSize: 1,
     };
   }
-  const steps = Object.entries(activities).filter(([name]) => QUEUE_OF_STEP[name as never] === kind);
+  const steps = Object.keys(QUEUE_OF_STEP)
+    .map((name) => name as keyof typeof QUEUE_OF_STEP)
+    .filter((name) => QUEUE_OF_STEP[name] === kind)
+    .map((name) => [name, logged(name, activities[name])]);
   return {
     taskQueue,
     activities: { ...Object.fromEntries(steps), ...(kind === 'cpu' ? pick(activities, LONG_ACTIVITIES) : {}) },
