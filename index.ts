@@ -24,11 +24,16 @@ export { currentRelease, type ReleaseMove, releaseMoves } from './artifacts/rele
 export { openStore, type Store } from './artifacts/store.ts';
 export { type LoadedConfig, loadConfigFile } from './cli/config-file.ts';
 export { defineRun } from './cli/define-run.ts';
+export { type ExportFormat, type ExportOptions, type ExportResult, exportRun } from './cli/export-run.ts';
+export { type RecommendOptions, type RecommendResult, recommend } from './cli/recommend.ts';
 export { configuredTarget, connect, type TemporalTarget } from './client/connect.ts';
 export { type ListedRelease, Releases, type ReleasesOptions } from './client/releases.ts';
+export { type ReleasedRun, readReleasedRun, readRunFile } from './client/run-results.ts';
 export { writeRunView } from './client/run-view.ts';
 export { type RunLook, Runs, type RunsOptions } from './client/runs.ts';
 export { SoftflowError } from './errors.ts';
+export { compareRuns, type RunComparison } from './report/compare.ts';
+export type { RunSummary } from './report/summary-types.ts';
 export { type Embedded, type EmbeddedOptions, ensureEmbedded, stopEmbedded } from './workers/embedded.ts';
 export { type RunningWorker, type SoftflowWorkerOptions, startWorker } from './workers/worker.ts';
 export type { PromotionOutcome } from './workflows/promotion-state.ts';

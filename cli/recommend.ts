@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Progress } from '../activities/contracts.ts';
 import type { Store } from '../artifacts/store.ts';
-import { readReleasedRun } from '../client/run-results.ts';
+import { type ReleasedRun, readReleasedRun } from '../client/run-results.ts';
 import { recommendInput } from '../client/tool-inputs.ts';
 import type { HistoryReport } from '../datasets/histories.ts';
-import type { RecommendationRow } from '../datasets/schemas.ts';
+import type { ItemRow, RecommendationRow, TitleRow, WindowRow } from '../datasets/schemas.ts';
 import { SoftflowError } from '../errors.ts';
 import type { BackendChoice } from '../workers/backend-choices.ts';
 
@@ -45,19 +45,53 @@ export interface RecommendResult {
  * @throws SoftflowError `USAGE`, `RUN_UNFINISHED`, `NO_HISTORIES`, `INTERRUPTED`, and those of reading, computing, writing
  */
 export async function recommend(options: RecommendOptions): Promise<RecommendResult> {
-  const { store, runId, output, k = 20, excludeHistory = false } = options;
-  const [{ resultFormat, writeResultFile }, { decodeItems, decodeRecommendations, decodeTitles, encodeWindows }] =
-    await Promise.all([import('../datasets/result-file.ts'), import('../datasets/tables.ts')]);
+  const { store, runId, output } = options;
+  const { resultFormat } = await import('../datasets/result-file.ts');
   resultFormat(output);
   const run = await readReleasedRun(store, runId);
-  const items = decodeItems(await store.getBytes(await run.output('prepare', 'items')));
-  const titles = decodeTitles(await store.getBytes(await run.output('prepare', 'titles')));
+  const catalogue = await readCatalogue(store, run);
+  const { users, windows, report } = await readUsers(options, run.config.data.historyLength, catalogue.items);
+  if (windows.length === 0) throw noHistories(options.users, report);
+  const rows = await recommendToWindows(run, catalogue, { users, windows }, options);
+  return { runId, output, users: users.length, rows, histories: report };
+}
+
+/** What is recommended from. */
+export interface Catalogue {
+  items: ItemRow[];
+  titles: TitleRow[];
+}
+
+export async function readCatalogue(store: Store, run: ReleasedRun): Promise<Catalogue> {
+  const { decodeItems, decodeTitles } = await import('../datasets/tables.ts');
+  return {
+    items: decodeItems(await store.getBytes(await run.output('prepare', 'items'))),
+    titles: decodeTitles(await store.getBytes(await run.output('prepare', 'titles'))),
+  };
+}
+
+export type WindowOptions = Omit<RecommendOptions, 'runId' | 'users' | 'columns'>;
+
+/**
+ * Computes what to recommend to the user of each window and writes it.
+ * @returns rows written
+ * @throws SoftflowError `USAGE` for more items than the catalogue has titles, and as `recommend`
+ */
+export async function recommendToWindows(
+  run: ReleasedRun,
+  { items, titles }: Catalogue,
+  { users, windows }: { users: readonly string[]; windows: readonly WindowRow[] },
+  options: WindowOptions,
+): Promise<number> {
+  const { store, output, k = 20, excludeHistory = false } = options;
   if (k > titles.length)
     throw new SoftflowError('USAGE', `Expected at most the catalogue's ${titles.length} titles a user, got -k ${k}.`);
-  const { users, windows, report } = await readUsers(options, run.config.data.historyLength, items);
-  if (windows.length === 0) throw noHistories(options.users, report);
+  const [{ writeResultFile }, { decodeRecommendations, encodeWindows }, { runTool }] = await Promise.all([
+    import('../datasets/result-file.ts'),
+    import('../datasets/tables.ts'),
+    import('../workers/run-tool.ts'),
+  ]);
   const ref = await store.putBytes(encodeWindows(windows), { rows: windows.length, schema: 'windows' });
-  const { runTool } = await import('../workers/run-tool.ts');
   const { outputs } = await runTool('recommend', await recommendInput(run, ref, { k, excludeHistory }), options);
   const found = decodeRecommendations(await store.getBytes(outputs['recommendations']!));
   let rows = 0;
@@ -70,7 +104,7 @@ export async function recommend(options: RecommendOptions): Promise<RecommendRes
       }
   }
   await writeResultFile(output, COLUMNS, table());
-  return { runId, output, users: users.length, rows, histories: report };
+  return rows;
 }
 
 const COLUMNS = [

@@ -2,10 +2,17 @@ import { InvalidArgumentError, Option } from 'commander';
 import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { CommandGroup } from './command-group.ts';
 import type { CompareOptions } from './commands/compare.ts';
+import type { ExportCommandOptions } from './commands/export.ts';
 import type { RecommendCommandOptions } from './commands/recommend.ts';
 
 /** Commands about what runs have made. */
-export function addResultCommands({ command, run, terminal }: CommandGroup): void {
+export function addResultCommands(group: CommandGroup): void {
+  addCompare(group);
+  addRecommend(group);
+  addExport(group);
+}
+
+function addCompare({ command, run, terminal }: CommandGroup): void {
   command(
     'compare <first> <second>',
     'two finished runs on the same windows: settings, metrics with intervals, slices',
@@ -20,7 +27,9 @@ export function addResultCommands({ command, run, terminal }: CommandGroup): voi
         return compare(first, second, options, terminal);
       }),
     );
+}
 
+function addRecommend({ command, run, terminal }: CommandGroup): void {
   command(
     'recommend',
     'the top items with scores for the histories of a file, by the model of a finished run',
@@ -39,6 +48,32 @@ export function addResultCommands({ command, run, terminal }: CommandGroup): voi
       run(async (options: RecommendCommandOptions) => {
         const { recommend } = await import('./commands/recommend.ts');
         return recommend(options, terminal);
+      }),
+    );
+}
+
+function addExport({ command, run, terminal }: CommandGroup): void {
+  command(
+    'export <run>',
+    'write what a finished run made into a folder: adapter, merged model, recommendations or embeddings',
+    'softflow export latest --format peft -o adapter',
+    'softflow export demo-3f2a --format merged --verify -o model',
+    'softflow export demo-3f2a --format topk -k 50 -o recs --json',
+  )
+    .addOption(
+      new Option('--format <format>', 'what to write')
+        .choices(['peft', 'merged', 'topk', 'embeddings'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('-o, --output <folder>', 'a new or empty folder')
+    .option('--verify', 'read it back; a merged model is compared with base + adapter on real prompts')
+    .addOption(new Option('-k <k>', 'of topk: items a user').argParser(count).default(20))
+    .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
+    .addOption(new Option('--json', 'machine-readable output'))
+    .action(
+      run(async (name: string, options: ExportCommandOptions) => {
+        const { exportResults } = await import('./commands/export.ts');
+        return exportResults(name, options, terminal);
       }),
     );
 }

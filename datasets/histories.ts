@@ -35,6 +35,21 @@ export interface Histories {
   report: HistoryReport;
 }
 
+/** The last items of every user of a table of interactions, which is in the order of time. */
+export function historiesOf(
+  { userId, item }: { userId: ArrayLike<string>; item: ArrayLike<number> },
+  historyLength: number,
+): Pick<Histories, 'users' | 'windows'> {
+  const people = new Map<string, LastItems>();
+  for (let row = 0; row < item.length; row++) {
+    const user = userId[row] as string;
+    const person = people.get(user) ?? new LastItems(historyLength);
+    people.set(user, person);
+    person.add(item[row] as number, row);
+  }
+  return { users: [...people.keys()], windows: [...people.values()].map(toWindow) };
+}
+
 export interface HistoryOptions {
   /** The model's catalogue. */
   items: readonly Pick<ItemRow, 'itemId'>[];
@@ -103,14 +118,7 @@ function finish(
   const without = [...people].filter(([, { items }]) => items.length === 0).map(([user]) => user);
   return {
     users: usable.map(([user]) => user),
-    windows: usable.map(([, { items }], row) => ({
-      windowId: String(row),
-      userId: '',
-      targetIndex: 0,
-      history: items,
-      target: 0,
-      targetTimeMs: 0n,
-    })),
+    windows: usable.map(([, person], row) => toWindow(person, row)),
     report: {
       ...report,
       unknownItems: unknown.size,
@@ -121,6 +129,10 @@ function finish(
       usersCut: usable.filter(([, person]) => person.cut).length,
     },
   };
+}
+
+function toWindow({ items }: LastItems, row: number): WindowRow {
+  return { windowId: String(row), userId: '', targetIndex: 0, history: items, target: 0, targetTimeMs: 0n };
 }
 
 /** The last items of one person by time; of equal times the later row is the later one. Memory is bounded by `length`. */

@@ -25,18 +25,55 @@ const DATA: Record<string, Source> = {
   },
 };
 
-/** Model card of a run's SOFT adapter: the README.md of its folder. Results only, so the same run gives the same bytes. */
-export function renderModelCard(run: RunSummary): string {
+/** What a card speaks of: the adapter alone, the base model with it merged in, or tables that were made with them. */
+export type CardSubject = 'adapter' | 'merged' | 'topk' | 'embeddings';
+
+interface SubjectText {
+  library?: string;
+  /** Goes on with ", trained with SOFT". */
+  sentence: string;
+  licence: string;
+}
+
+const TABLE_LICENCE = 'The terms of the data apply to titles and ids, those of the base model to what it computed.';
+const SUBJECTS: Record<CardSubject, SubjectText> = {
+  adapter: {
+    library: 'peft',
+    sentence: 'A LoRA adapter for next-item recommendation',
+    licence: 'An adapter carries what it was trained on: the terms of the base model and of the data both apply to it.',
+  },
+  merged: {
+    library: 'transformers',
+    sentence:
+      'A language model for next-item recommendation: the base model with a LoRA adapter merged into its weights (float32)',
+    licence: 'It holds the base model itself: the terms of the base model and of the data both apply to it.',
+  },
+  topk: {
+    sentence: 'The top items for every user of the data, by a language model with a LoRA adapter',
+    licence: TABLE_LICENCE,
+  },
+  embeddings: {
+    sentence:
+      'The title embeddings of the base model, to which the answers of a LoRA adapter are grounded; that adapter is',
+    licence: TABLE_LICENCE,
+  },
+};
+
+/**
+ * Model card of what a run made: the README.md of the adapter's or the merged model's folder. Results only, so the same
+ * run gives the same bytes.
+ */
+export function renderModelCard(run: RunSummary, subject: CardSubject = 'adapter'): string {
+  const { library, sentence, licence } = SUBJECTS[subject];
   const model = modelSource(run.config.model.source);
   const data = dataSource(run.config.data.source);
   return `---
-library_name: peft
-${model.id ? `base_model: ${JSON.stringify(model.id)}\n` : ''}tags: [recommendation, lora, soft]
+${library ? `library_name: ${library}\n` : ''}${model.id ? `base_model: ${JSON.stringify(model.id)}\n` : ''}tags: [recommendation, lora, soft]
 ---
 
 # ${escapeMarkdown(run.name)}
 
-A LoRA adapter for next-item recommendation, trained with SOFT (Self-Optimized Fine-Tuning, arXiv 2505.20771): supervised fine-tuning, self-distillation, then a curriculum from the model's own answers to the true titles. The model answers a prompt of a user's last items with a title; the answer is grounded to the catalogue by embedding distance.
+${sentence}, trained with SOFT (Self-Optimized Fine-Tuning, arXiv 2505.20771): supervised fine-tuning, self-distillation, then a curriculum from the model's own answers to the true titles. The model answers a prompt of a user's last items with a title; the answer is grounded to the catalogue by embedding distance.
 
 | | |
 | --- | --- |
@@ -65,7 +102,7 @@ ${limits(run)}
 - Base model: ${escapeMarkdown(model.licence)}.
 - Data: ${escapeMarkdown(data.licence)}.
 
-An adapter carries what it was trained on: the terms of the base model and of the data both apply to it.
+${licence}
 `;
 }
 
