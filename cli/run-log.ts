@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
 import type { LogLine } from '../workers/log-lines.ts';
 
 /** Which lines are wanted. */
@@ -15,7 +16,7 @@ const PIECE_BYTES = 1 << 20;
 export class RunLog {
   readonly #folder: string;
   readonly #filter: LogFilter;
-  readonly #read = new Map<string, { offset: number; rest: string; decoder: TextDecoder }>();
+  readonly #read = new Map<string, { offset: number; rest: string; decoder: StringDecoder }>();
 
   constructor(folder: string, filter: LogFilter) {
     this.#folder = folder;
@@ -36,7 +37,7 @@ export class RunLog {
   }
 
   #added(name: string): LogLine[] {
-    const at = this.#read.get(name) ?? { offset: 0, rest: '', decoder: new TextDecoder() };
+    const at = this.#read.get(name) ?? { offset: 0, rest: '', decoder: new StringDecoder('utf8') };
     const found: LogLine[] = [];
     const file = openSync(join(this.#folder, name), 'r');
     try {
@@ -45,7 +46,7 @@ export class RunLog {
       while (at.offset < end) {
         const bytes = readSync(file, piece, 0, Math.min(piece.length, end - at.offset), at.offset);
         at.offset += bytes;
-        const lines = (at.rest + at.decoder.decode(piece.subarray(0, bytes), { stream: true })).split('\n');
+        const lines = (at.rest + at.decoder.write(piece.subarray(0, bytes))).split('\n');
         at.rest = lines.pop() ?? '';
         found.push(...lines.flatMap((line) => parse(line)).filter((line) => isWanted(line, this.#filter)));
       }
