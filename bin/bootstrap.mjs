@@ -33,6 +33,19 @@ export function summarize(report, runnerStatus, failedChecks) {
   return { passed: report?.numPassedTests ?? 0, failed };
 }
 
+/** What did not run, a line a group with its reason: "7 skipped: the report in Chromium (skipped, no browser: ...)". */
+export function skippedLines(report) {
+  const skipped = (report?.testResults ?? [])
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ status }) => status === 'skipped' || status === 'pending');
+  const counts = new Map();
+  for (const { ancestorTitles, title } of skipped) {
+    const group = ancestorTitles?.[0] || title;
+    counts.set(group, (counts.get(group) ?? 0) + 1);
+  }
+  return [...counts].map(([group, count]) => `${count} skipped: ${group}`);
+}
+
 function readPackages(file) {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).packages : undefined;
 }
@@ -112,6 +125,7 @@ async function test(args) {
       full ? { SOFTFLOW_TEST_FULL: '1' } : {},
     );
     const report = existsSync(output) ? JSON.parse(readFileSync(output, 'utf8')) : undefined;
+    for (const line of skippedLines(report)) console.log(line);
     return finish(summarize(report, status, failedChecks));
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -6,6 +6,7 @@ import { plainReporter } from '../../setup/progress.ts';
 
 interface Bootstrap {
   isInstalled: (root: string) => boolean;
+  skippedLines: (report: unknown) => string[];
   summarize: (report: unknown, runnerStatus: number, failedChecks: number) => { passed: number; failed: number };
 }
 
@@ -63,6 +64,19 @@ describe('the last line of npm test', () => {
     const { summarize } = await load();
     const broken = { ...passing, testResults: [{ status: 'failed', assertionResults: [] }] };
     expect(summarize(broken, 1, 2)).toEqual({ passed: 5, failed: 3 });
+  });
+
+  it('comes after the names of what was skipped, counted', async () => {
+    const { skippedLines } = await load();
+    const test = (status: string, group: string, title: string) => ({ status, ancestorTitles: [group], title });
+    const file = [
+      test('skipped', 'in a browser', 'a'),
+      test('passed', 'elsewhere', 'b'),
+      test('skipped', 'in a browser', 'c'),
+    ];
+    const report = { testResults: [{ assertionResults: file }, { assertionResults: [test('pending', '', 'alone')] }] };
+    expect(skippedLines(report)).toEqual(['2 skipped: in a browser', '1 skipped: alone']);
+    expect(skippedLines(undefined)).toEqual([]);
   });
 
   it('is a failure when the runner fails without a failed test, or leaves no report', async () => {
