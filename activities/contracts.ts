@@ -51,7 +51,7 @@ export const CONTRACT_VERSIONS: Record<JobName, number> = {
   evaluate: 1,
   evaluatePopularity: 1,
   release: 2,
-  renderReport: 1,
+  renderReport: 2,
   recommend: 1,
   mergeAdapter: 1,
 };
@@ -99,14 +99,16 @@ export interface TensorParams {
 }
 
 /**
- * inputs: `interactions` and `items` of a snapshot, when the source grows; outputs: `interactions`, `items`, `titles`, `windowsTrain`, `windowsValid`, `windowsTest`, `card` (JSON: counts of
+ * outputs: `interactions`, `items`, `titles`, `windowsTrain`, `windowsValid`, `windowsTest`, `card` (JSON: counts of
  * every drop, source, licence).
  */
 export interface PrepareDataParams {
   /** The `data` part of the run config. */
   data: unknown;
-  /** Of the source's files. */
+  /** Of the source's files, or of the snapshot. */
   digest: string;
+  /** What is read instead of the source, when it grows or has a cut-off; `digest` is its own. No part of the key. */
+  snapshot?: DataSnapshot;
   seed: number;
 }
 /** inputs: `titles`; outputs: `embeddings`. */

@@ -39,12 +39,20 @@ async function download(folder: string): Promise<Buffer> {
   const args = ['pack', PACKAGE, '--ignore-scripts', '--pack-destination', folder, '--cache', join(folder, 'cache')];
   const { status, stdout, stderr } = await runCommand('npm', args, { cwd: folder });
   const name = stdout.trim().split('\n').at(-1) ?? '';
-  if (status !== 0) throw new Error(`npm could not fetch ${PACKAGE}: ${stderr.trim().split('\n').at(-1)}`);
+  if (status !== 0) throw new Error(`npm could not fetch ${PACKAGE}: ${reasonOf(stderr)}`);
   const bytes = await readFile(join(folder, name));
   const digest = createHash('sha512').update(bytes).digest('hex');
   if (digest !== SHA512) throw new Error(`Wrong checksum of ${PACKAGE}: expected ${SHA512}, received ${digest}`);
   await rm(folder, { recursive: true });
   return bytes;
+}
+
+/** "code ENOTCACHED, request to ... failed" from what npm says around it. */
+function reasonOf(stderr: string): string {
+  const lines = stderr
+    .split('\n')
+    .flatMap((line) => /^npm (?:error|ERR!) (?!A complete log)(.+)/.exec(line)?.[1] ?? []);
+  return lines.slice(0, 2).join(', ');
 }
 
 async function writeInto(path: string, bytes: Buffer): Promise<void> {
