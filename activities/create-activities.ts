@@ -66,7 +66,7 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
     promoteRun: failing((input) => promote(store, input)),
     recordDecision: failing((decision) => recordDecision(store, decision)),
     announceWaiting: failing(async ({ runId }) => (await announceWaiting(store, runId)) ?? null),
-    resolveSources: sourceResolver(places),
+    resolveSources: sourceResolver(places, store),
     readMatch: long((input) => readMatch(store, input)),
     judge: long((input) => judge(store, input)),
     prepareData: cpuStep(store, prepareData(places)),

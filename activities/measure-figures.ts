@@ -5,6 +5,8 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { digestOf } from '../artifacts/canonical-json.ts';
 import type { Store } from '../artifacts/store.ts';
 import { type PreparedData, type PrepareParams, prepareData } from '../datasets/prepare.ts';
+import { needsSnapshot, snapshotSource } from '../datasets/snapshot.ts';
+import type { ResolvedDataSource } from '../datasets/sources/source.ts';
 import { decodeItems, decodeTitles, decodeWindows } from '../datasets/tables.ts';
 import { type Calibration, calibrate, type WorkShape } from '../model/calibration.ts';
 import { kernelsFor } from '../model/kernel-sets.ts';
@@ -15,8 +17,7 @@ import { openWeights } from '../model/weights.ts';
 import type { GenerationParams, LoraParams, ModelSource, Precision, PromptParams } from './contracts.ts';
 import type { RunFigures } from './estimate.ts';
 import { encodeForEmbedding, encodePrompts, encodeTarget, sharedPrefix } from './jobs/job-data.ts';
-import { DUCK } from './prepare-data.ts';
-import type { Places } from './resolve-sources.ts';
+import { DUCK, type Places } from './resolve-sources.ts';
 
 /** What of a run its cost depends on. */
 export interface FiguresRequest {
@@ -94,7 +95,11 @@ async function readTables({ prepared, data, seed }: FiguresRequest, { store, pla
   const began = performance.now();
   try {
     const { source, ...params } = data as { source: unknown } & Omit<PrepareParams, 'seed'>;
-    const made = await prepareData(await places.dataSource(source), { ...params, seed }, { ...DUCK, tmpDir });
+    const found = await places.dataSource(source);
+    const readable = needsSnapshot(found, params)
+      ? { snapshot: (await snapshotSource(found, params, { ...DUCK, tmpDir })).snapshot }
+      : (found as ResolvedDataSource);
+    const made = await prepareData(readable, { ...params, seed }, { ...DUCK, tmpDir });
     const { titles, windows } = made.result;
     const seconds = (performance.now() - began) / 1000;
     const prepare = { seconds, peakBytes: process.resourceUsage().maxRSS * 1024 };

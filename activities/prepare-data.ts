@@ -5,22 +5,20 @@ import { cancellationSignal } from '@temporalio/activity';
 import { canonicalJson } from '../artifacts/canonical-json.ts';
 import type { Store } from '../artifacts/store.ts';
 import { type PreparedData, type PrepareParams, prepareData as prepare } from '../datasets/prepare.ts';
+import type { ResolvedDataSource } from '../datasets/sources/source.ts';
 import { SoftflowError } from '../errors.ts';
 import type { PrepareDataParams, Progress } from './contracts.ts';
 import type { CpuStepBody } from './cpu-step.ts';
-import type { Places } from './resolve-sources.ts';
-
-/** Bounds of the machine's use; they cannot change a byte. */
-export const DUCK = { memoryLimit: '1GB', threads: 2 };
+import { DUCK, type Places } from './resolve-sources.ts';
 
 /** Reads, filters and cuts the data into windows; the tables go into the store. */
 export function prepareData(places: Places): CpuStepBody<PrepareDataParams> {
   return async (store, { params }, report) => {
-    const { source, ...options } = params.data as { source: unknown } & Omit<PrepareParams, 'seed'>;
+    const { source, ...options } = params.data as { source: object } & Omit<PrepareParams, 'seed'>;
     const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-prepare-'));
     try {
       const prepared = await prepare(
-        await places.dataSource(source),
+        await sourceOf(params, store, places, source),
         { ...options, seed: params.seed },
         {
           ...DUCK,
@@ -35,6 +33,18 @@ export function prepareData(places: Places): CpuStepBody<PrepareDataParams> {
       await rm(tmpDir, { recursive: true, force: true });
     }
   };
+}
+
+/** A snapshot that was taken of the source stands for it. */
+async function sourceOf(
+  { snapshot }: PrepareDataParams,
+  store: Store,
+  places: Places,
+  source: object,
+): Promise<ResolvedDataSource> {
+  if (!snapshot) return (await places.dataSource(source)) as ResolvedDataSource;
+  const [interactions, items] = [await store.pathOf(snapshot.interactions), await store.pathOf(snapshot.items)];
+  return { snapshot: { of: Object.keys(source)[0] as string, interactions, items } };
 }
 
 async function putTables(store: Store, prepared: PreparedData) {

@@ -31,14 +31,21 @@ export async function release(store: Store, { inputs, params }: StepInput<Releas
 }
 
 /** Every artifact of the run with digest, schema and rows, and the step that made it. */
-export async function lineageOf(store: Store, { steps, sources }: ReleaseParams) {
+export async function lineageOf(store: Store, { config, steps, sources }: ReleaseParams) {
   const rows = await Promise.all(
     steps.map(async ({ id, step, key }) => {
       const manifest = await store.readManifest(key);
       return { id, step, key, inputs: manifest?.inputs ?? {}, outputs: manifest?.outputs ?? {} };
     }),
   );
-  return { model: { digest: sources.model.digest }, data: sources.data, steps: rows };
+  return { model: { digest: sources.model.digest }, data: { ...sources.data, ...cutOffOf(config) }, steps: rows };
+}
+
+/** As of when the data is, and how it was split in time; nothing for a run without a cut-off. */
+function cutOffOf(config: unknown): Record<string, unknown> {
+  const { data = {} } = config as { data?: Record<string, unknown> };
+  const names = ['asOf', 'knownAt', 'trainUntil', 'testAfter'];
+  return Object.fromEntries(names.flatMap((name) => (data[name] === undefined ? [] : [[name, data[name]]])));
 }
 
 const REGISTRY_NAMES: Record<string, string> = { 'smollm2-135m-instruct': 'HuggingFaceTB/SmolLM2-135M-Instruct' };

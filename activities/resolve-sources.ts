@@ -1,4 +1,10 @@
-import { digestOfSource, type ResolvedDataSource } from '../datasets/sources/source.ts';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cancellationSignal } from '@temporalio/activity';
+import type { Store } from '../artifacts/store.ts';
+import { type CutOff, needsSnapshot, snapshotSource } from '../datasets/snapshot.ts';
+import { type DataSource, digestOfSource, type ResolvedDataSource } from '../datasets/sources/source.ts';
 import { openWeights } from '../model/weights.ts';
 import type { ModelFiles, ModelSource, Sources } from './contracts.ts';
 import { heartbeating } from './cpu-step.ts';
@@ -7,29 +13,66 @@ import { toFailure } from './failures.ts';
 /** Where things that a config names lie on this machine; fetched when they are not there yet. */
 export interface Places {
   modelFiles(source: ModelSource): Promise<ModelFiles>;
-  dataSource(source: unknown): Promise<ResolvedDataSource>;
+  dataSource(source: unknown): Promise<DataSource>;
 }
 
 export interface SourceNames {
   model: ModelSource;
   data: unknown;
+  cutOff: CutOff;
 }
 
+/** Bounds of the machine's use; they cannot change a byte. */
+export const DUCK = { memoryLimit: '1GB', threads: 2 };
+
 /** The activity that finds model and data and says what was found, as digests: the root of every step key. */
-export function sourceResolver(places: Places): (names: SourceNames) => Promise<Sources> {
+export function sourceResolver(places: Places, store: Store): (names: SourceNames) => Promise<Sources> {
   return async (names) => {
     try {
-      return await heartbeating(() => resolveSources(places, names));
+      const signal = cancellationSignal();
+      return await heartbeating(() => resolveSources(places, names, { store, signal }));
     } catch (error) {
       throw toFailure(error);
     }
   };
 }
 
-/** Model and data as they are found on this machine now. */
-export async function resolveSources(places: Places, { model, data }: SourceNames): Promise<Sources> {
+/**
+ * Model and data as they are found on this machine now. Data that grows or has a cut-off is copied up to there, once:
+ * everything else reads the copy.
+ *
+ * @param options.store keeps the copy of growing data; without it only the digest is found
+ */
+export async function resolveSources(
+  places: Places,
+  { model, data, cutOff }: SourceNames,
+  options: { store?: Store; signal?: AbortSignal } = {},
+): Promise<Sources> {
+  const source = await places.dataSource(data);
   return {
     model: { source: model, digest: (await openWeights(await places.modelFiles(model))).digest },
-    data: { digest: await digestOfSource(await places.dataSource(data)) },
+    data: needsSnapshot(source, cutOff)
+      ? await resolveSnapshot(source, cutOff, options)
+      : { digest: await digestOfSource(source as ResolvedDataSource) },
   };
+}
+
+async function resolveSnapshot(
+  source: DataSource,
+  cutOff: CutOff,
+  { store, signal }: { store?: Store; signal?: AbortSignal },
+): Promise<Sources['data']> {
+  const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-snapshot-'));
+  try {
+    const { snapshot, digest, leftOut } = await snapshotSource(source, cutOff, {
+      ...DUCK,
+      tmpDir,
+      ...(signal ? { signal } : {}),
+    });
+    if (!store) return { digest };
+    const interactions = await store.putFile(snapshot.interactions);
+    return { digest, snapshot: { interactions, items: await store.putFile(snapshot.items), leftOut } };
+  } finally {
+    await rm(tmpDir, { recursive: true, force: true });
+  }
 }

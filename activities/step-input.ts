@@ -38,7 +38,12 @@ const LineageStepSchema = z.object({ id: z.string(), label: z.string(), step: z.
 
 /** What each step's activity takes; the border of a process is crossed before it. */
 const PARAMS: Record<StepName, z.ZodType> = {
-  prepareData: z.strictObject({ data: z.looseObject({}), digest: DigestSchema, seed: count }),
+  prepareData: z.strictObject({
+    data: z.looseObject({}),
+    digest: DigestSchema,
+    snapshot: z.object({ interactions: ArtifactRefSchema, items: ArtifactRefSchema }).optional(),
+    seed: count,
+  }),
   encodeTitles: z.strictObject({ ...tensor, tileRows: z.int().positive() }),
   trainEpoch: z.strictObject({
     ...tensor,

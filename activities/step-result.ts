@@ -59,9 +59,9 @@ function fromManifest(
   return { key, outputs, result, fingerprint: digestOf(fingerprint), ...circumstances };
 }
 
-/** A model or data folder that was moved is still the same: in a key its digest counts and its place does not. */
+/** A model or data folder that was moved is still the same: in a key its digest counts and its place does not. So it is with a snapshot. */
 export function keyParams(params: unknown): unknown {
-  const { model, data, digest, ...rest } = params as Record<string, Record<string, unknown> | undefined>;
+  const { model, data, digest, snapshot: _, ...rest } = params as Record<string, Record<string, unknown> | undefined>;
   return {
     ...rest,
     ...(model ? { model: model['digest'] } : {}),

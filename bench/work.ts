@@ -5,6 +5,7 @@ import { encodeForEmbedding, encodePrompts, encodeTarget, sharedPrefix } from '.
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { openStore, type Store } from '../artifacts/store.ts';
 import { prepareData } from '../datasets/prepare.ts';
+import type { ResolvedDataSource } from '../datasets/sources/source.ts';
 import { decodeItems, decodeTitles, decodeWindows } from '../datasets/tables.ts';
 import { type AdapterParameters, initialAdapter, type LoraConfig } from '../model/lora.ts';
 import type { ModelConfig } from '../model/model-config.ts';
@@ -113,7 +114,7 @@ async function prepare(config: RunConfig, folder: string, store: Store) {
   await mkdir(tmpDir);
   const { source, ...options } = config.data;
   const params = { ...options, seed: config.seed };
-  const prepared = await prepareData(await machinePlaces.dataSource(source), params, {
+  const prepared = await prepareData((await machinePlaces.dataSource(source)) as ResolvedDataSource, params, {
     memoryLimit: '1GB',
     threads: 2,
     tmpDir,

@@ -27,6 +27,8 @@ export const PATH_FIELDS: readonly ConfigPath[] = [
   ['data', 'source', 'csv', 'interactions'],
   ['data', 'source', 'csv', 'items'],
   ['data', 'source', 'recbole', 'folder'],
+  ['data', 'source', 'parquet', 'folder'],
+  ['data', 'source', 'parquet', 'items'],
   ['model', 'source', 'folder'],
   ['model', 'source', 'gguf'],
 ];

@@ -25,6 +25,8 @@ import {
   StepPlanner,
 } from './step-planner.ts';
 
+export { sourceNames } from '../workflows/step-params.ts';
+
 export interface RunPlan {
   sources: Sources;
   /** Every step that the run may take, in order. */

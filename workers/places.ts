@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { ModelFiles, ModelSource } from '../activities/contracts.ts';
 import type { Places } from '../activities/resolve-sources.ts';
-import type { ResolvedDataSource } from '../datasets/sources/source.ts';
+import type { DataSource } from '../datasets/sources/source.ts';
 import { SoftflowError } from '../errors.ts';
 import { ensureMovielens100k } from '../setup/data-source.ts';
 import { ensureHubModel } from '../setup/hub.ts';
@@ -32,8 +32,8 @@ function requireToken(name: string): string {
   );
 }
 
-async function dataSource(source: unknown): Promise<ResolvedDataSource> {
-  const named = source as { registry: 'movielens-100k' } | ResolvedDataSource;
+async function dataSource(source: unknown): Promise<DataSource> {
+  const named = source as { registry: 'movielens-100k' } | DataSource;
   if (!('registry' in named)) return named;
   const folder = await ensureMovielens100k();
   return { recbole: { folder, name: 'ml-100k', titleField: 'movie_title', yearField: 'release_year' } };

@@ -8,7 +8,7 @@ export function releaseParams(run: RunSoFar, sources: Sources): ReleaseParams {
   const { config, state } = run;
   return {
     config: settingsOfResults(config),
-    sources,
+    sources: { model: sources.model, data: { digest: sources.data.digest } },
     steps: lineageSteps(state),
     chosen: { sft: chosenEpoch(run, 'sft').epoch, soft: chosenEpoch(run, 'curriculum').epoch },
     ks: rankCutoffs(config),

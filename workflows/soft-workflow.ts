@@ -20,7 +20,7 @@ import { border, concluded, openRun, type SoftWorkflowInput } from './run-lifecy
 import { plannedSteps } from './run-plan.ts';
 import type { RunStatus } from './run-state.ts';
 import { type DataRefs, stepInputs } from './step-inputs.ts';
-import { rankCutoffs, stepParams } from './step-params.ts';
+import { rankCutoffs, sourceNames, stepParams } from './step-params.ts';
 import { output, type Run, record, runStep, startRecord } from './steps.ts';
 import { longActivityOptions } from './task-queues.ts';
 import { chosenEpoch, dropPending, finishEpoch, goesOn } from './training-stage.ts';
@@ -39,6 +39,7 @@ export async function softWorkflow(input: SoftWorkflowInput): Promise<RunStatus>
   return concluded(run, async () => {
     if (!input.state) await record(run, 'running', startRecord(run, input.recipe));
     const data = await prepare(run);
+    requireTestWindows(run);
     const embeddings = await encodeTitles(run, data);
     await border(run);
 
@@ -61,7 +62,7 @@ export async function prepare(run: Run): Promise<Data> {
   const { resolveSources } = proxyActivities<LongActivities>(
     longActivityOptions('cpu', run.queue, run.heartbeatTimeoutSeconds, run.sourceAttempts),
   );
-  state.sources ??= await resolveSources({ model: config.model.source, data: config.data.source });
+  state.sources ??= await resolveSources(sourceNames(config));
   const params = stepParams(config, state.sources).prepareData();
   const prepared = await once<PrepareDataResult>(run, 'prepare', {}, params);
   requireCatalogue(prepared.result.titles, rankCutoffs(config));
@@ -220,6 +221,19 @@ function planned(run: Run, id: string) {
   if (!entry) throw new Error(`step ${id} is not in the plan`);
   const { stage, step, label } = entry;
   return { id, stage, step, label };
+}
+
+/** A run that could not be judged in the end does not begin to train. */
+function requireTestWindows({ config, state }: Run): void {
+  const { windows } = (state.results['prepare'] as StepResult<PrepareDataResult>).result;
+  if (windows.test > 0) return;
+  const { trainUntil, testAfter = trainUntil } = config.data;
+  throw new SoftflowError(
+    'DATA_NO_WINDOWS',
+    `Expected at least one test window with a target after ${testAfter}, found none. Set data.trainUntil or data.testAfter earlier, ` +
+      'or bring later interactions.',
+    { details: { testAfter, windows } },
+  );
 }
 
 function requireCatalogue(titles: number, ks: number[]): void {

@@ -12,6 +12,7 @@ import type {
   TensorParams,
   TrainEpochParams,
 } from '../activities/contracts.ts';
+import type { SourceNames } from '../activities/resolve-sources.ts';
 import type { RunConfig } from './run-config.ts';
 
 /** Cuts a run config into the flat parameters of each step: what changes a step's result, and nothing else. */
@@ -22,7 +23,11 @@ export function stepParams(config: RunConfig, sources: Sources) {
   const generation: GenerationParams = config.generation;
   const generating = { ...tensor, prompt, lora, generation };
   return {
-    prepareData: (): PrepareDataParams => ({ data: config.data, digest: sources.data.digest, seed: config.seed }),
+    prepareData: (): PrepareDataParams => ({
+      data: { ...config.data, ...instants(config) },
+      ...sources.data,
+      seed: config.seed,
+    }),
     encodeTitles: (): EncodeTitlesParams => ({ ...tensor, tileRows: config.encode.tileRows }),
     trainEpoch: (stage: 'sft' | 'soft', epoch: number, lambda: number): TrainEpochParams => ({
       ...tensor,
@@ -60,6 +65,21 @@ const CIRCUMSTANCES: ReadonlySet<string> = new Set([
 /** The part of a run config that a release states: all that its results depend on. */
 export function settingsOfResults(config: RunConfig): Partial<RunConfig> {
   return Object.fromEntries(Object.entries(config).filter(([key]) => !CIRCUMSTANCES.has(key)));
+}
+
+/** What of the config says which model and which rows of the data are meant. */
+export function sourceNames({ model, data }: RunConfig): SourceNames {
+  const { source, asOf, knownAt, timeUnit, maxBadRows } = data;
+  const limits = { ...(asOf === undefined ? {} : { asOf }), ...(knownAt === undefined ? {} : { knownAt }) };
+  return { model: model.source, data: source, cutOff: { ...limits, timeUnit, maxBadRows } };
+}
+
+/** One way to write a moment, so that another zone's is no other step. */
+function instants({ data }: RunConfig): Partial<Record<'asOf' | 'trainUntil' | 'testAfter', string>> {
+  const names = ['asOf', 'trainUntil', 'testAfter'] as const;
+  return Object.fromEntries(
+    names.flatMap((name) => (data[name] === undefined ? [] : [[name, new Date(data[name]).toISOString()]])),
+  );
 }
 
 function optimizerParams({ train }: RunConfig): OptimizerParams {

@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import { openStore, type Store } from '../../artifacts/store.ts';
-import { earlierRuns, planRun, type RunPlan } from '../../client/plan-run.ts';
+import { earlierRuns, planRun, type RunPlan, sourceNames } from '../../client/plan-run.ts';
 import { type EstimatorAnswer, estimateSteps, machineMemory, measureRun } from '../../workers/estimator.ts';
 import { machineSources, outlookIn } from '../../workers/planning.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
@@ -20,7 +20,7 @@ export async function plan(
   const { config, file } = loadConfigFile(recipe, { overrides: options.set });
   await runSetup(setupNeeds(config), terminal);
   const store = hasStore() ? await openStore(STORE_FOLDER, { readOnly: true }) : undefined;
-  const sources = await machineSources({ model: config.model.source, data: config.data.source });
+  const sources = await machineSources(sourceNames(config));
   const earlier = store ? await earlierRuns(store) : [];
   const planned = await planRun(config, sources, { outlook: outlookIn(store), earlier });
   const measured = await measure(config, planned, store, terminal);

@@ -4,19 +4,24 @@ import { join } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import { PLANTED_VERSION, type PlantedParams, writePlanted } from '../planted.ts';
 import type { TabularFile } from './tabular.ts';
+import { isGzip, readBytes } from './text-file.ts';
+
+/** The source's own names of its columns. */
+export interface SourceColumns {
+  user: string;
+  item: string;
+  rating: string | null;
+  time: string;
+  /** Of the items. */
+  itemsItem: string;
+  title: string;
+}
 
 /** A CSV pair; ids are text. `columns` holds the files' own names. */
 export interface CsvSource {
   interactions: string;
   items: string;
-  columns: {
-    user: string;
-    item: string;
-    rating: string | null;
-    time: string;
-    itemsItem: string;
-    title: string;
-  };
+  columns: SourceColumns;
   delimiter: string;
 }
 
@@ -29,8 +34,40 @@ export interface RecboleSource {
   yearField: string | null;
 }
 
+/** What a source held up to its cut-off (`snapshot.ts`). */
+export interface SnapshotSource {
+  /** Kind of the source that it was taken from. */
+  of: string;
+  /** Paths of gzip CSV files of `SNAPSHOT_COLUMNS`; times in Unix milliseconds. */
+  interactions: string;
+  items: string;
+}
+
+/** Parquet files under a folder, in the order of their paths. Without `items` titles stand beside the interactions. */
+export interface ParquetSource {
+  folder: string;
+  items?: string;
+  columns: SourceColumns;
+}
+
+/** Queries to a PostgreSQL database; `$1` in them is the cut-off. */
+export interface PostgresSource {
+  /** Name of the environment variable that holds the connection string. */
+  urlEnv: string;
+  query: string;
+  itemsQuery?: string;
+  columns: SourceColumns;
+}
+
 /** A data source on this machine: paths are real, registry names have been resolved by the caller. */
-export type ResolvedDataSource = { csv: CsvSource } | { recbole: RecboleSource } | { planted: PlantedParams };
+export type ResolvedDataSource =
+  | { csv: CsvSource }
+  | { recbole: RecboleSource }
+  | { planted: PlantedParams }
+  | { snapshot: SnapshotSource };
+
+/** Also those that can only be read into a snapshot. */
+export type DataSource = ResolvedDataSource | { parquet: ParquetSource } | { postgres: PostgresSource };
 
 /** Interactions (roles user, item, rating, time) and items (roles item, title, year). */
 export interface SourceFiles {
@@ -38,11 +75,17 @@ export interface SourceFiles {
   items: TabularFile;
 }
 
+/** `csv`, `postgres`, ...; of a snapshot that of its source. */
+export function kindOf(source: DataSource): string {
+  return 'snapshot' in source ? source.snapshot.of : (Object.keys(source)[0] as string);
+}
+
 /** The source's two files; planted data is written into `folder` first. */
 export async function sourceFiles(source: ResolvedDataSource, folder: string): Promise<SourceFiles> {
   if ('recbole' in source) return recboleFiles(source.recbole);
   if ('csv' in source) return csvFiles(source.csv);
-  return csvFiles({ ...(await writePlanted(source.planted, folder)), columns: PLANTED_COLUMNS, delimiter: ',' });
+  if ('snapshot' in source) return snapshotFiles(source.snapshot);
+  return csvFiles({ ...(await writePlanted(source.planted, folder)), columns: COLUMNS, delimiter: ',' });
 }
 
 /**
@@ -58,6 +101,9 @@ export async function digestOfSource(source: ResolvedDataSource): Promise<string
   } else if ('csv' in source) {
     const { columns, delimiter, interactions, items } = source.csv;
     hash.update(canonical(['csv', columns, delimiter, await fileDigest(interactions), await fileDigest(items)]));
+  } else if ('snapshot' in source) {
+    const { interactions, items } = source.snapshot;
+    hash.update(canonical(['snapshot', await textDigest(interactions), await textDigest(items)]));
   } else {
     const { interactions, items } = recboleFiles(source.recbole);
     const { titleField, yearField } = source.recbole;
@@ -67,7 +113,8 @@ export async function digestOfSource(source: ResolvedDataSource): Promise<string
   return hash.digest('hex');
 }
 
-const PLANTED_COLUMNS = {
+/** Columns of planted data and of snapshots. */
+const COLUMNS = {
   user: 'user_id',
   item: 'item_id',
   rating: null,
@@ -81,6 +128,21 @@ function csvFiles({ interactions, items, columns, delimiter }: CsvSource): Sourc
   return {
     interactions: { path: interactions, delimiter, quoted: true, columns: { user, item, rating, time } },
     items: { path: items, delimiter, quoted: true, columns: { item: itemsItem, title, year: null } },
+  };
+}
+
+function snapshotFiles({ interactions, items }: SnapshotSource): SourceFiles {
+  const { user, item, time, itemsItem, title } = COLUMNS;
+  const csv = { delimiter: ',', quoted: true };
+  return {
+    interactions: {
+      ...csv,
+      path: interactions,
+      columns: { user, item, rating: 'rating', time },
+      optional: ['rating'],
+      milliseconds: ['time'],
+    },
+    items: { ...csv, path: items, columns: { item: itemsItem, title, year: 'year' }, optional: ['year'] },
   };
 }
 
@@ -112,6 +174,13 @@ async function fileDigest(path: string): Promise<string> {
       cause,
     });
   }
+  return hash.digest('hex');
+}
+
+/** Of the text and not of its packing, which another version of zlib may do otherwise. */
+async function textDigest(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of readBytes(path, await isGzip(path))) hash.update(chunk);
   return hash.digest('hex');
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { saveCheckpoint } from '../../artifacts/checkpoints.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
-import { earlierRuns, planRun, type RunPlan } from '../../client/plan-run.ts';
+import { earlierRuns, planRun, type RunPlan, sourceNames } from '../../client/plan-run.ts';
 import { Runs } from '../../client/runs.ts';
 import { machineSources, outlookIn } from '../../workers/planning.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
@@ -31,7 +31,7 @@ afterAll(async () => {
 
 async function plan(change: Partial<RunConfigInput> = {}, from: Store | undefined = store): Promise<RunPlan> {
   const config = RunConfigSchema.parse(tinyConfig(change));
-  const sources = await machineSources({ model: config.model.source, data: config.data.source });
+  const sources = await machineSources(sourceNames(config));
   return planRun(config, sources, { outlook: outlookIn(from), earlier: from ? await earlierRuns(from) : [] });
 }
 const step = ({ steps }: RunPlan, id: string) => steps.find((each) => each.id === id);

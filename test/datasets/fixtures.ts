@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { type PreparedData, type PrepareParams, prepareData } from '../../datasets/prepare.ts';
-import type { CsvSource, ResolvedDataSource } from '../../datasets/sources/source.ts';
+import { type Snapshot, snapshotSource } from '../../datasets/snapshot.ts';
+import type { CsvSource, DataSource, ResolvedDataSource } from '../../datasets/sources/source.ts';
 import { decodeItems, decodeTable, decodeTitles, decodeWindows } from '../../datasets/tables.ts';
 
 export const COLUMNS: CsvSource['columns'] = {
@@ -65,6 +66,20 @@ export async function prepare(
 ) {
   const data = await prepareData(source, { ...PARAMS, ...params }, { tmpDir, memoryLimit: '500MB', threads });
   return { ...data, ...(await decoded(data)) };
+}
+
+/** As a run with a cut-off does it: what the source holds up to there, then the preparation of that. */
+export async function prepareAsOf(
+  source: DataSource,
+  tmpDir: string,
+  params: Partial<PrepareParams>,
+): Promise<Awaited<ReturnType<typeof prepare>> & Pick<Snapshot, 'digest' | 'leftOut'>> {
+  const { snapshot, digest, leftOut } = await snapshotSource(
+    source,
+    { ...PARAMS, ...params },
+    { tmpDir, memoryLimit: '500MB', threads: 2 },
+  );
+  return { ...(await prepare({ snapshot }, tmpDir, params)), digest, leftOut };
 }
 
 async function decoded(data: PreparedData) {
