@@ -65,7 +65,7 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
     findProducer: failing((lost) => findProducer(store, lost)),
     promoteRun: failing((input) => promote(store, input)),
     recordDecision: failing((decision) => recordDecision(store, decision)),
-    announceWaiting: failing(async ({ runId }) => (await announceWaiting(store, runId)) ?? null),
+    announceWaiting: failing(async (waiting) => (await announceWaiting(store, waiting)) ?? null),
     resolveSources: sourceResolver(places, store),
     readMatch: long((input) => readMatch(store, input)),
     judge: long((input) => judge(store, input)),

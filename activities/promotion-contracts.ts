@@ -1,5 +1,5 @@
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
-import type { Decision } from '../artifacts/decisions.ts';
+import type { Decision, Waiting } from '../artifacts/decisions.ts';
 import type { Figures, PromoteInput } from '../artifacts/releases.ts';
 import type { Judgement, Opponent, PromotionRule } from '../report/judge.ts';
 import type { Circumstances, EncodeTitlesParams, EvaluateParams } from './contracts.ts';
@@ -18,6 +18,8 @@ export interface Challenger {
   windows: ArtifactRef;
   items: ArtifactRef;
   titles: ArtifactRef;
+  /** Who has taken this very release back, if nobody has promoted it since. */
+  rolledBack: { by: string; at: string } | null;
   circumstances: Omit<Circumstances, 'shard'>;
 }
 
@@ -64,8 +66,8 @@ export interface PromoteResult {
 export interface PromotionActivities {
   promoteRun(input: PromoteInput & { runId: string }): Promise<PromoteResult>;
   recordDecision(decision: Omit<Decision, 'at'>): Promise<void>;
-  /** @returns the run that waited for a person before this one; null for none */
-  announceWaiting(input: { runId: string }): Promise<string | null>;
+  /** @returns the promotion that waited for a person before this one; null for none */
+  announceWaiting(waiting: Waiting): Promise<Waiting | null>;
 }
 
 /** Activities of the cpu queue: they read tables. */

@@ -1,6 +1,6 @@
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { releaseOf } from '../artifacts/decisions.ts';
-import { currentRelease, type ReleaseMove } from '../artifacts/releases.ts';
+import { currentRelease, type ReleaseMove, releaseMoves } from '../artifacts/releases.ts';
 import type { Manifest, Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import { ADAPTER_WEIGHTS } from '../model/peft.ts';
@@ -63,6 +63,7 @@ async function readChallenger(store: Store, runId: string, { release, params }: 
     windows: outputOf(prepared, 'windowsTest'),
     items: outputOf(prepared, 'items'),
     titles: outputOf(prepared, 'titles'),
+    rolledBack: await rolledBack(store, release),
     circumstances: {
       runId,
       checkpointEverySeconds: config.checkpoint.every,
@@ -70,6 +71,11 @@ async function readChallenger(store: Store, runId: string, { release, params }: 
       stallTimeoutSeconds: config.stallTimeout,
     },
   };
+}
+
+async function rolledBack(store: Store, release: string): Promise<Challenger['rolledBack']> {
+  const last = (await releaseMoves(store)).findLast((move) => move.release === release || move.from === release);
+  return last?.move === 'rollback' && last.from === release ? { by: last.by, at: last.at } : null;
 }
 
 /** The champion answers with its own model, prompt and adapter; how it generates and what is measured is the challenger's. */

@@ -89,24 +89,28 @@ export async function promoteRun(store: Store, input: PromoteInput & { runId: st
   return moved;
 }
 
-/**
- * Makes a run the one whose promotion waits for a person.
- *
- * @returns the run that waited before; undefined when there was none, or when it was this one
- */
-export async function announceWaiting(store: Store, runId: string): Promise<string | undefined> {
-  for (;;) {
-    const newest = await store.readRef(WAITING);
-    if (newest?.value === runId) return previous(await store.listRef(WAITING));
-    const { won } = await store.advanceRef(WAITING, newest?.n ?? 0, runId);
-    if (won) return typeof newest?.value === 'string' ? newest.value : undefined;
-  }
-}
+/** A promotion that waits for a person. */
+const WaitingSchema = z.strictObject({
+  runId: z.string(),
+  /** Of the workflow that waits: a run may be asked about more than once. */
+  execution: z.string(),
+});
+export type Waiting = z.infer<typeof WaitingSchema>;
 
-/** Asked again after an answer that was lost, the one before is the same as it was. */
-function previous(announced: readonly { value: unknown }[]): string | undefined {
-  const value = announced.at(-2)?.value;
-  return typeof value === 'string' ? value : undefined;
+/**
+ * Makes a promotion the one that waits for a person.
+ *
+ * @returns the one that waited before, decided meanwhile or not; undefined when there was none
+ */
+export async function announceWaiting(store: Store, waiting: Waiting): Promise<Waiting | undefined> {
+  for (;;) {
+    const all = await store.listRef(WAITING);
+    const known = all.map(({ value }) => WaitingSchema.safeParse(value).data);
+    const mine = known.findIndex((earlier) => earlier?.execution === waiting.execution);
+    // Asked again after an answer that was lost, the one before is the same as it was.
+    if (mine >= 0) return known[mine - 1];
+    if ((await store.advanceRef(WAITING, all.at(-1)?.n ?? 0, waiting)).won) return known.at(-1);
+  }
 }
 
 /** Every move of `current` and every decision that left it where it is, oldest first. */

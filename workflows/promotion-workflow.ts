@@ -21,6 +21,7 @@ import {
   type Question,
 } from './promotion-state.ts';
 import { toFailure } from './run-lifecycle.ts';
+import { type Audience, tell } from './tell.ts';
 
 export interface PromotionWorkflowInput {
   runId: string;
@@ -28,6 +29,8 @@ export interface PromotionWorkflowInput {
   promote: unknown;
   /** What a person is asked. Absent when the person's answer comes with the start: then nobody is asked. */
   question?: Question;
+  /** Who is reminded, and told what came of it. */
+  audience?: Audience;
   /** Circumstances that tests shorten. */
   heartbeatTimeoutSeconds?: number;
 }
@@ -49,6 +52,7 @@ export async function promotionWorkflow(input: PromotionWorkflowInput): Promise<
     if (input.question) await takeTurn(promotion, input.question);
     const answer = await answerOf(promotion);
     promotion.outcome = await decide(promotion, answer);
+    await tellOutcome(input, promotion.outcome);
     setCurrentDetails(`${promotion.outcome.decision}: ${promotion.outcome.why}`);
     return promotion.outcome;
   } catch (error) {
@@ -89,10 +93,11 @@ function handleAnswers(promotion: Promotion): void {
 /** A newer challenger takes the place of one that still waits. */
 async function takeTurn({ input: { runId } }: Promotion, { why }: Question): Promise<void> {
   setCurrentDetails(`Waits for a person: \`softflow promote ${runId}\` or \`softflow reject ${runId}\`.\n\n${why}`);
-  const before = await light().announceWaiting({ runId });
-  if (before === null || before === runId) return;
+  const before = await light().announceWaiting({ runId, execution: workflowInfo().runId });
+  if (before === null) return;
   try {
-    await getExternalWorkflowHandle(promotionId(before)).signal(supersededSignal, { runId });
+    // That very execution: the same run may have been asked about again meanwhile, and that question is newer.
+    await getExternalWorkflowHandle(promotionId(before.runId), before.execution).signal(supersededSignal, { runId });
   } catch (error) {
     // It has been decided meanwhile.
     if (isCancellation(error)) throw error;
@@ -109,10 +114,25 @@ async function answerOf(promotion: Promotion): Promise<Answer> {
   while (!answered() && left > 0) {
     const span = Math.min(reminder, left);
     left -= span;
-    if (!(await condition(answered, span)) && left > 0 && input.question) promotion.reminders++;
+    if (!(await condition(answered, span)) && left > 0 && input.question) await remind(promotion, input.question);
   }
   promotion.answer ??= { kind: 'timeout' };
   return promotion.answer;
+}
+
+async function remind(promotion: Promotion, { release, champion, why }: Question): Promise<void> {
+  promotion.reminders++;
+  const { runId, audience } = promotion.input;
+  const text = `${runId} still waits for a person: ${why}`;
+  if (audience) await tell(audience, { event: 'waiting', text, runId, champion, challenger: release, error: null });
+}
+
+/** What a person has decided is news as well; what a person was not asked about was told by whoever asked. */
+async function tellOutcome({ runId, audience }: PromotionWorkflowInput, outcome: PromotionOutcome): Promise<void> {
+  const { decision, why, champion, release } = outcome;
+  const event = decision === 'promoted' ? 'promoted' : 'kept';
+  const text = `${runId} ${decision}: ${why}`;
+  if (audience) await tell(audience, { event, text, runId, champion, challenger: release, error: null });
 }
 
 async function decide({ input, promote }: Promotion, answer: Answer): Promise<PromotionOutcome> {
@@ -125,7 +145,7 @@ async function decide({ input, promote }: Promotion, answer: Answer): Promise<Pr
   const waited = `nobody decided within promote.timeout ${promote.timeout}`;
   const by = workflowInfo().workflowId;
   return promote.onTimeout === 'promote'
-    ? promoteIfBetter({ ...request, by, reason: waited })
+    ? promoteIfBetter({ ...request, by, reason: waited, unattended: true })
     : close(input, 'kept', by, waited);
 }
 

@@ -13,6 +13,7 @@ import type { PromoteConfig } from './promote-config.ts';
 import { figuresOf, type PromotionOutcome, promotionId } from './promotion-state.ts';
 import type { promotionWorkflow } from './promotion-workflow.ts';
 import { HEARTBEAT_TIMEOUT_SECONDS, lightActivityOptions, longActivityOptions } from './task-queues.ts';
+import type { Audience } from './tell.ts';
 
 export interface PromotionRequest {
   /** A run that has reached its end. */
@@ -21,6 +22,8 @@ export interface PromotionRequest {
   promote: PromoteConfig;
   /** Who or what asks. */
   by: string;
+  /** Who hears of a decision that is taken later. */
+  audience?: Audience;
   heartbeatTimeoutSeconds?: number;
 }
 
@@ -31,7 +34,7 @@ export interface PromotionRequest {
  */
 export async function judgeAndPromote(request: PromotionRequest): Promise<PromotionOutcome> {
   const { mode } = request.promote;
-  if (mode === 'automatic') return promoteIfBetter(request);
+  if (mode === 'automatic') return promoteIfBetter({ ...request, unattended: true });
   const judged = await judgeRun(request);
   if (!judged.judgement?.promote) return settle(request, judged, 'kept', judged.why);
   return mode === 'never'
@@ -74,6 +77,8 @@ export interface PromotionWish extends PromotionRequest {
   reason?: string;
   /** Pass over the rule. */
   force?: boolean;
+  /** No person has looked: a release that was rolled back stays out. */
+  unattended?: boolean;
 }
 
 /**
@@ -86,9 +91,16 @@ export async function promoteIfBetter(wish: PromotionWish): Promise<PromotionOut
     const { match, judgement, why } = judged;
     if (match.champion?.release === match.challenger.release) return settle(wish, judged, 'kept', why);
     if (judgement && !judgement.promote) return settle(wish, judged, 'kept', why);
+    const { rolledBack } = match.challenger;
+    if (wish.unattended && rolledBack) return settle(wish, judged, 'kept', takenBack(rolledBack));
     const outcome = await move(wish, judged);
     if (outcome) return outcome;
   }
+}
+
+/** What a person has taken back does not come again by itself, for instance in the next night without new data. */
+function takenBack({ by, at }: { by: string; at: string }): string {
+  return `the same release was rolled back by ${by} at ${at}; \`softflow promote\` makes it current again`;
 }
 
 async function unjudged({ runId, heartbeatTimeoutSeconds }: PromotionWish): Promise<Judged> {
@@ -135,7 +147,7 @@ export async function settle(
 
 /** Starts the workflow that waits for a person; it outlives this one. */
 async function askPerson(request: PromotionRequest, judged: Judged): Promise<PromotionOutcome> {
-  const { runId, promote, heartbeatTimeoutSeconds } = request;
+  const { runId, promote, audience, heartbeatTimeoutSeconds } = request;
   const outcome = await settle(request, judged, 'waiting', judged.why);
   const { release, champion, why } = outcome;
   const question = { release, champion, why, metrics: figuresOf(judged.judgement) };
@@ -144,7 +156,15 @@ async function askPerson(request: PromotionRequest, judged: Judged): Promise<Pro
       workflowId: promotionId(runId),
       parentClosePolicy: ParentClosePolicy.ABANDON,
       staticSummary: `promote ${runId}?`,
-      args: [{ runId, promote, question, ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) }],
+      args: [
+        {
+          runId,
+          promote,
+          question,
+          ...(audience ? { audience } : {}),
+          ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}),
+        },
+      ],
     });
   } catch (error) {
     // The same run has been asked about already, and still waits.

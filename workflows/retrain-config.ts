@@ -56,3 +56,5 @@ export const NotifyConfigSchema = z.strictObject({
     .optional()
     .describe('Program and arguments, started without a shell where the worker runs; the event is JSON on its input.'),
 });
+
+export type NotifyConfig = z.infer<typeof NotifyConfigSchema>;

@@ -8,12 +8,13 @@ import {
   uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { LongRetrainActivities, Notification, RetrainActivities } from '../activities/retrain-contracts.ts';
+import type { LongRetrainActivities, RetrainActivities } from '../activities/retrain-contracts.ts';
 import { durationMs } from './duration.ts';
 import type { RetrainInput, RetrainOutcome, RetrainStatus } from './retrain-state.ts';
 import type { RunConfig } from './run-config.ts';
 import { parseConfig, toFailure } from './run-lifecycle.ts';
-import { HEARTBEAT_TIMEOUT_SECONDS, lightActivityOptions, longActivityOptions, notifyOptions } from './task-queues.ts';
+import { HEARTBEAT_TIMEOUT_SECONDS, lightActivityOptions, longActivityOptions } from './task-queues.ts';
+import { tell } from './tell.ts';
 
 /** A retrain in progress. */
 export interface Retrain {
@@ -101,27 +102,21 @@ async function conclude(retrain: Retrain): Promise<void> {
   const { status } = retrain;
   setCurrentDetails(wordsOf(status));
   const { recordRetrain } = proxyActivities<RetrainActivities>(lightActivityOptions(workflowInfo().taskQueue));
-  await tell(retrain);
+  await tellOutcome(retrain);
   await recordRetrain.executeWithOptions({ summary: `record: ${status.outcome ?? 'failed'}` }, [
     { runId: status.runId, status },
   ]);
 }
 
-/** Whoever cannot be told does not change what has happened. */
-async function tell({ config, status }: Retrain): Promise<void> {
-  const { on, webhook, command } = config.notify;
+async function tellOutcome({ config: { notify }, status }: Retrain): Promise<void> {
   const event = status.outcome ?? 'failed';
-  if (event === 'skipped' || !on.includes(event) || !(webhook || command)) return;
-  const { workflowId, schedule, runId, asOf, champion, challenger = null, error = null } = status;
-  const text = wordsOf(status);
-  const notification: Notification = { event, text, schedule, workflowId, runId, asOf, champion, challenger, error };
-  const { notify } = proxyActivities<LongRetrainActivities>(notifyOptions(workflowInfo().taskQueue));
-  try {
-    await notify({ notification, ...(webhook ? { webhook } : {}), ...(command ? { command } : {}) });
-  } catch (fault) {
-    if (CancellationScope.current().consideredCancelled) throw fault;
-    status.notifyFault = toFailure(fault)?.message ?? String(fault);
-  }
+  if (event === 'skipped') return;
+  const { schedule, runId, asOf, champion, challenger = null, error = null } = status;
+  const fault = await tell(
+    { notify, schedule, asOf },
+    { event, text: wordsOf(status), runId, champion, challenger, error },
+  );
+  if (fault !== undefined) status.notifyFault = fault;
 }
 
 function wordsOf({ outcome, reason, error }: RetrainStatus): string {

@@ -139,6 +139,7 @@ async function judge({ config, status, input }: Retrain): Promise<never> {
   const { decision, why, release, judgement } = await judgeAndPromote({
     runId: status.runId,
     promote: config.promote,
+    audience: { notify: config.notify, schedule: status.schedule, asOf: status.asOf },
     by: status.schedule === null ? `retrain ${status.workflowId}` : `schedule ${status.schedule}`,
     ...(input.heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds: input.heartbeatTimeoutSeconds } : {}),
   });

@@ -1,8 +1,11 @@
 import { mkdtemp, readFile, readlink, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readDecision, releaseOf } from '../../artifacts/decisions.ts';
+import { readDecision, releaseOf, type Waiting } from '../../artifacts/decisions.ts';
 import { currentRelease, promoteRelease, releaseMoves } from '../../artifacts/releases.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { Releases } from '../../client/releases.ts';
@@ -11,6 +14,7 @@ import { promotionQuery } from '../../workflows/promotion-messages.ts';
 import { promotionId } from '../../workflows/promotion-state.ts';
 import type { promotionWorkflow } from '../../workflows/promotion-workflow.ts';
 import type { RunConfigInput } from '../../workflows/run-config.ts';
+import type { Audience } from '../../workflows/tell.ts';
 import { startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
@@ -57,7 +61,7 @@ const served = async () => (await currentRelease(store))?.release;
 const keyOf = (runId: string) => releaseOf(store, runId);
 
 /** A challenger that waits for a person, as a retrain leaves it. */
-async function ask(runId: string, promote: object = PASSES) {
+async function ask(runId: string, promote: object = PASSES, audience?: Audience) {
   const question = {
     release: await keyOf(runId),
     champion: (await served()) ?? null,
@@ -67,7 +71,7 @@ async function ask(runId: string, promote: object = PASSES) {
   return server.client.workflow.start<typeof promotionWorkflow>('promotionWorkflow', {
     workflowId: promotionId(runId),
     taskQueue: QUEUE,
-    args: [{ runId, promote, question, heartbeatTimeoutSeconds: 3 }],
+    args: [{ runId, promote, question, heartbeatTimeoutSeconds: 3, ...(audience ? { audience } : {}) }],
   });
 }
 
@@ -131,7 +135,7 @@ test('without a workflow that waits a run can be rejected as well', async () => 
 
 test('a newer challenger supersedes one that waits, and is promoted by a person', async () => {
   const older = await ask('other');
-  await until(async () => (await store.readRef('waiting'))?.value === 'other');
+  await until(async () => ((await store.readRef('waiting'))?.value as Waiting | undefined)?.runId === 'other');
   const newer = await ask('first');
   expect(await older.result()).toMatchObject({ decision: 'superseded', why: expect.stringContaining('first') });
   expect(await readDecision(store, 'other')).toMatchObject({ decision: 'superseded', by: 'first' });
@@ -144,10 +148,26 @@ test('a newer challenger supersedes one that waits, and is promoted by a person'
 });
 
 test('a decision that nobody takes is called to mind and at last left, or taken as the recipe says', async () => {
+  const heard: unknown[] = [];
+  const webhook = createServer((request, response) => {
+    void text(request).then((body) => heard.push(JSON.parse(body)));
+    response.end();
+  });
+  await new Promise<void>((resolve) => webhook.listen(0, '127.0.0.1', resolve));
+  process.env['STUB_WEBHOOK'] = `http://127.0.0.1:${(webhook.address() as AddressInfo).port}`;
+  const notify = { on: ['waiting' as const, 'kept' as const], webhook: { urlEnv: 'STUB_WEBHOOK' } };
+  const audience = { notify, schedule: 'nightly', asOf: '2026-11-25T03:00:00.000Z' };
   const waits = { ...PASSES, reminder: '1s', timeout: '3s' };
-  const left = await ask('other', waits);
+  const left = await ask('other', waits, audience);
   expect(await left.result()).toMatchObject({ decision: 'kept', why: expect.stringContaining('promote.timeout 3s') });
   expect((await left.query(promotionQuery)).reminders).toBe(2);
+  const news = { schedule: 'nightly', runId: 'other', challenger: await keyOf('other') };
+  expect(heard).toMatchObject([
+    { ...news, event: 'waiting', text: expect.stringContaining('still waits') },
+    { ...news, event: 'waiting' },
+    { ...news, event: 'kept', text: expect.stringContaining('promote.timeout') },
+  ]);
+  webhook.close();
   expect(await served()).toBe(await keyOf('first'));
   const taken = await ask('worse', { ...waits, reminder: '1d', timeout: '1s', onTimeout: 'promote' });
   expect(await taken.result()).toMatchObject({ decision: 'promoted', number: 4 });
@@ -198,5 +218,18 @@ test('what happened is listed and audited, and a rollback goes back by one promo
   ]);
   await expect(releases.rollback({ by: 'anna', reason: '', to: 'none' })).rejects.toMatchObject({
     code: 'RELEASE_NOT_FOUND',
+  });
+});
+
+test('what was rolled back does not become current again while nobody looks, but a person may promote it', async () => {
+  const unattended = await ask('other', { ...PASSES, timeout: '1s', onTimeout: 'promote' });
+  expect(await unattended.result()).toMatchObject({
+    decision: 'kept',
+    why: expect.stringContaining('rolled back by anna'),
+  });
+  expect(await served()).toBe(await keyOf('first'));
+  expect(await releases.promote('other', { ...NIGHTLY, force: false })).toMatchObject({
+    decision: 'promoted',
+    number: 8,
   });
 });
