@@ -1,16 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
-import {
-  latestCheckpoint,
-  listCheckpoints,
-  type SaveCheckpointInput,
-  saveCheckpoint,
-} from '../../artifacts/checkpoints.ts';
 import { openStore } from '../../artifacts/store.ts';
 import { faultFigure } from '../support/fault-figures.ts';
 import { KEY, temporaryFolder } from './fixtures.ts';
@@ -60,51 +54,3 @@ test('Sixty-four writers in eight processes race for the same names: one of each
   expect(await readdir(join(root, 'blobs'))).toHaveLength(1);
   expect(await readdir(join(root, 'checkpoints', KEY, 'records'))).toEqual(['1.0.0-1']);
 });
-
-function checkpoint(number: number): SaveCheckpointInput {
-  return { position: [1, number, 0], fingerprint: { backend: 'cpu' }, blob: Buffer.alloc(100_000, number) };
-}
-
-/** A store with checkpoints 1 and 2 of a step. */
-async function storeToCopy(): Promise<string> {
-  const root = join(await temporaryFolder(), 'store');
-  const store = await openStore(root, { create: true });
-  for (const number of [1, 2]) await saveCheckpoint(store, KEY, checkpoint(number));
-  return root;
-}
-
-test('A process killed at any write of a checkpoint save leaves the old checkpoint or the new, and the next one finishes. (R1)', async (context) => {
-  const original = await storeToCopy();
-  const copies = await temporaryFolder();
-  const startOnCopy = async (k: number, moment: string) => {
-    const root = join(copies, `${k}-${moment}`);
-    await cp(original, root, { recursive: true });
-    return { root, child: start('crash-child.mjs', root, k, moment) };
-  };
-  const undisturbed = (await startOnCopy(0, 'before')).child;
-  const writes = JSON.parse(undisturbed.stdout ? await text(undisturbed.stdout) : '[]') as string[];
-  const moments = (name: string) => (name === 'write' ? ['before', 'half'] : ['before']);
-  const points = writes.flatMap((name, index) => moments(name).map((moment) => ({ k: index + 1, moment })));
-  expect(points.length).toBeGreaterThan(20);
-  faultFigure(context, points.length, 'real processes killed: PASS');
-
-  const numbers: number[] = [];
-  for (const { k, moment } of points) {
-    const { root, child } = await startOnCopy(k, moment);
-    expect(await ended(child)).toBe('SIGKILL');
-    const store = await openStore(root);
-    const found = await latestCheckpoint(store, KEY);
-    const number = found?.position[1] ?? 0;
-    expect(found && Buffer.alloc(100_000, number).equals(await store.getBytes(found.blob))).toBe(true);
-    numbers.push(number);
-    await saveCheckpoint(store, KEY, checkpoint(3));
-    expect((await listCheckpoints(store, KEY)).map(({ position }) => position[1]).slice(0, 2)).toEqual([3, 2]);
-  }
-  expect(new Set(numbers)).toEqual(new Set([2, 3]));
-  expect(numbers).toEqual([...numbers].sort());
-});
-
-async function ended(child: ChildProcess): Promise<unknown> {
-  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
-  return signal ?? code;
-}
