@@ -68,7 +68,7 @@ export function registerSchedules({ program, run, terminal }: Registry): void {
     .option('--note <text>', 'why')
     .action(action('unpause'));
   command('trigger <name>', 'retrain once now, on the data as of now', 'softflow schedule trigger nightly')
-    .addOption(overlapOption('what happens while another retrain is at work').default('allow-all'))
+    .addOption(overlapOption("what happens while another retrain is at work (default: the schedule's own)"))
     .action(action('trigger'));
   command(
     'backfill <name>',

@@ -175,9 +175,13 @@ export class Schedules {
     await this.#asking(name, () => this.#handle(name).unpause(note));
   }
 
-  /** One start now, whose cut-off is now. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
-  async trigger(name: string, overlap: Overlap = 'allow-all'): Promise<void> {
-    await this.#asking(name, () => this.#handle(name).trigger(toTemporal(overlap)));
+  /**
+   * One start now, whose cut-off is now, under the schedule's own overlap policy unless another is given.
+   *
+   * @throws SoftflowError `SCHEDULE_NOT_FOUND`
+   */
+  async trigger(name: string, overlap?: Overlap): Promise<void> {
+    await this.#asking(name, () => this.#handle(name).trigger(overlap && toTemporal(overlap)));
   }
 
   /**

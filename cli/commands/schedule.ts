@@ -144,9 +144,9 @@ export async function unpause(name: string, { note }: { note?: string }, termina
   return EXIT.ok;
 }
 
-export async function trigger(name: string, { overlap }: { overlap: Overlap }, terminal: Terminal): Promise<number> {
+export async function trigger(name: string, { overlap }: { overlap?: Overlap }, terminal: Terminal): Promise<number> {
   await withSchedules((schedules) => schedules.trigger(name, overlap));
-  terminal.out(`Schedule ${name} starts a retrain. What becomes of it: softflow schedule describe ${name}`);
+  terminal.out(`Schedule ${name} is asked for a retrain now. What becomes of it: softflow schedule describe ${name}`);
   return EXIT.ok;
 }
 

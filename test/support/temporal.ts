@@ -9,8 +9,12 @@ export interface TestServer {
   target: TemporalTarget;
   client: Client;
   stop(): Promise<void>;
-  /** Kills it and starts another one on its port and its database file; clients and workers connect again. */
-  restart(): Promise<void>;
+  /**
+   * Kills it and starts another one on its port and its database file; clients and workers connect again.
+   *
+   * @param whileDown what happens while there is none
+   */
+  restart(whileDown?: () => Promise<void>): Promise<void>;
 }
 
 /** A real Temporal development server on a free port, its database in memory unless a file is given. */
@@ -45,8 +49,9 @@ export async function startTestServer(options: { database?: string } = {}): Prom
       await client.connection.close();
       await end('SIGTERM');
     },
-    restart: async () => {
+    restart: async (whileDown) => {
       await end('SIGKILL');
+      await whileDown?.();
       server = launch();
       await (await connectPatiently(target)).connection.close();
     },
