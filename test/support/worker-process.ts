@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { openSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { identify, isRunning, type ProcessIdentity } from '../../workers/process-identity.ts';
 import type { SoftflowWorkerOptions } from '../../workers/worker.ts';
@@ -9,7 +9,7 @@ import { until } from './until.ts';
 
 const SCRIPT = fileURLToPath(new URL('../../workers/worker-process.ts', import.meta.url));
 
-/** A worker of the cpu and gpu queues in a process of its own, to be killed. */
+/** A worker of the cpu and gpu queues, or of those given, in a process of its own, to be killed. */
 export class WorkerProcess {
   readonly process: ChildProcess;
   readonly exited: Promise<{ code: number | null; signal: string | null }>;
@@ -20,17 +20,18 @@ export class WorkerProcess {
     taskQueue: string,
     env: Record<string, string> = {},
     jobsModule = STUB_JOBS,
+    { queues = ['cpu', 'gpu'], log }: { queues?: SoftflowWorkerOptions['queues']; log?: string } = {},
   ) {
     const options: SoftflowWorkerOptions = {
       target: server.target,
-      queues: ['cpu', 'gpu'],
+      queues,
       taskQueue,
       storeRoot,
       jobsModule,
     };
     this.process = spawn(process.execPath, [SCRIPT, JSON.stringify(options)], {
       env: { ...process.env, ...env },
-      stdio: 'ignore',
+      stdio: log === undefined ? 'ignore' : ['ignore', openSync(log, 'a'), openSync(log, 'a')],
     });
     this.exited = new Promise((resolve) => {
       this.process.on('exit', (code, signal) => resolve({ code, signal }));
