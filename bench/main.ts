@@ -7,7 +7,7 @@ import { plainReporter } from '../setup/progress.ts';
 import { type CompareOptions, compare, comparePipelines, TASKS, type Task } from './compare.ts';
 import { measureFlatness } from './flatness.ts';
 import { measureFollowing } from './follow.ts';
-import { profileStep } from './profile.ts';
+import { profileWork } from './profile.ts';
 import { ensurePython } from './python.ts';
 import { machine, type Results, renderResults, summarize, writeResults } from './results.ts';
 import { SCALINGS, type Scaling, scale } from './scaling.ts';
@@ -18,7 +18,7 @@ const HELP = `npm run bench -- [options]
 
   (nothing)            softflow's own times: a training step, generation, title embeddings, both precisions
   --peer               side by side with PyTorch, transformers and PEFT, and the whole pipeline
-  --micro              where the time of a training step goes, by kernel and op
+  --micro              where the time of a training step and of generation goes, by kernel and op
   --steps N            memory and tensor count over N training steps (micro-batch 1 unless --micro-batch says so)
   --follow N           losses of N training steps in bf16 against float32
   --scaling WHAT       time and memory by size: ${SCALINGS.join(', ')}
@@ -70,7 +70,7 @@ async function main(): Promise<void> {
   try {
     const precisions = values.precision === 'both' ? (['f32', 'bf16'] as const) : [values.precision as Precision];
     const microBatch = numberOf(values['micro-batch']);
-    if (values.micro) for (const precision of precisions) await profileStep(work, precision, microBatch ?? 8, say);
+    if (values.micro) for (const precision of precisions) await profileWork(work, precision, microBatch ?? 8, say);
     else if (values.steps !== undefined)
       report(await measureFlatness(work, precisions[0]!, Number(values.steps), microBatch ?? 1, say), 'flatness');
     else if (values.follow !== undefined) report(await measureFollowing(work, Number(values.follow), say), 'follow');

@@ -20,6 +20,7 @@ interface KernelEntry extends Entry {
 
 const OUTSIDE = 'outside kernels';
 const REPEATS = 3;
+const PROMPTS = 8;
 
 /** Adds up the time of every call into the library, by the kernel that made it. */
 export class Clock {
@@ -115,8 +116,8 @@ function clockAddon(clock: Clock): void {
   backend.binding = Object.create(binding, Object.fromEntries(members)) as Record<string, unknown>;
 }
 
-/** Prints where the time of a training step goes, by kernel and within it by op of the library. */
-export async function profileStep(
+/** Prints where the time of a training step and of beam generation goes, by kernel and within it by op of the library. */
+export async function profileWork(
   work: Work,
   precision: Precision,
   microBatch: number,
@@ -127,6 +128,23 @@ export async function profileStep(
     clockAddon(clock);
     return clocked(kernelsFor(precision), clock);
   });
+  profileStep(bench, clock, microBatch, say);
+  await profileGeneration(bench, clock, say);
+  bench.model.dispose();
+}
+
+async function profileGeneration(bench: SoftflowBench, clock: Clock, say: (line: string) => void): Promise<void> {
+  await bench.generate(PROMPTS);
+  clock.start();
+  let seconds = 0;
+  for (let i = 0; i < REPEATS; i++) seconds += (await bench.generate(PROMPTS)).seconds / REPEATS;
+  clock.stop();
+  say(`\nGeneration, ${bench.precision}, ${PROMPTS} prompts: ${seconds.toFixed(3)} s`);
+  for (const line of table(profileRows(clock, seconds * 1000))) say(line);
+}
+
+function profileStep(bench: SoftflowBench, clock: Clock, microBatch: number, say: (line: string) => void): void {
+  const { work, precision } = bench;
   const { dropout } = work.config.lora;
   const samples = bench.samples(0, microBatch);
   bench.step(samples, dropout);
@@ -142,7 +160,6 @@ export async function profileStep(
       `${(flops / 1e9).toFixed(0)} useful GFLOP, mfu ${(flops / seconds / rate).toFixed(3)} of ${(rate / 1e9).toFixed(0)} GFLOP/s`,
   );
   for (const line of table(profileRows(clock, seconds * 1000))) say(line);
-  bench.model.dispose();
 }
 
 function profileRows({ kernels }: Clock, totalMs: number): string[][] {

@@ -137,9 +137,9 @@ function applyProjection(
   if (pass.lora === undefined || pair === undefined) return y;
   const rows = pass.dropout?.(layer, projection);
   const input = rows === undefined ? x : model.kernels.dropout(x, rows);
-  const down = tf.matMul(input, pair.a, false, true) as Tensor2D; // [t, r]
+  const { sum, down } = model.kernels.lowRank(y, input, pair, pass.lora.scale);
   saved[projection] = { input, down, ...(rows && { rows }) };
-  return tf.add(y, tf.matMul(tf.mul(down, pass.lora.scale), pair.b, false, true)) as Tensor2D;
+  return sum;
 }
 
 /** The terms of dx: through the frozen matrix, and through the adapter where there is one. */

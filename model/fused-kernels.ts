@@ -51,6 +51,14 @@ export function fusedKernels(ops: NativeOps, base: Kernels): Kernels {
         const rest: Tensor = residual ?? tf.zeros([0]);
         return call('SoftflowRmsNormGrad', [whole('N', dys.length)], [x, weight, r, rest, ...dys], 1)[0]!;
       }),
+    lowRank(y, x, { a, b }, scale) {
+      const [sum, down] = call('SoftflowLowRank', [real('scale', scale)], [y, x, a, b], 2);
+      return { sum: sum!, down: down! };
+    },
+    bestTokens(logits, count) {
+      const [logProbs, ids] = call('SoftflowBestTokens', [whole('count', count)], [logits], 2);
+      return { logProbs: logProbs!, ids: ids! };
+    },
     dropout: (x, { keys, tokens, rate }) =>
       tidy(() => {
         const attributes = [{ name: 'rate', type: attribute.string, value: String(rate) }];

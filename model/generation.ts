@@ -1,7 +1,7 @@
 import type { BaseModel } from './base-model.ts';
 import { type Beam, BeamSearch, type NextTokens } from './beam-search.ts';
 import { forwardHidden, logitsOf, type Pass, packedPass } from './decoder.ts';
-import type { KeyValueCache } from './kernels.ts';
+import type { Kernels, KeyValueCache } from './kernels.ts';
 import type { Lora } from './lora.ts';
 import { type PackedBatch, packBatch } from './packing.ts';
 import { rotationAt } from './rotary.ts';
@@ -117,7 +117,7 @@ class TileGeneration {
           candidates,
           this.open.flatMap((prompt) => allowedAfter(this.searches[prompt]!, this.rowsPerPrompt, titles)),
         )
-      : bestTokens(logits, candidates);
+      : bestTokens(this.model.kernels, logits, candidates);
     logits.dispose();
     this.logits = undefined;
     return next;
@@ -155,16 +155,12 @@ class TileGeneration {
 }
 
 /** The `count` best tokens of each row with their log-probabilities over the whole vocabulary. */
-function bestTokens(logits: Tensor2D, count: number): NextTokens[] {
-  const [values, ids] = tidy(() => {
-    const top = tf.topk(logits, Math.min(count, logits.shape[1]), true);
-    const logProbs = tf.sub(top.values, tf.logSumExp(logits, 1, true));
-    return [logProbs, top.indices];
-  });
-  const width = values.shape[1] as number;
-  const logProbs = values.dataSync() as Float32Array;
-  const tokens = ids.dataSync() as Int32Array;
-  tf.dispose([values, ids]);
+function bestTokens(kernels: Kernels, logits: Tensor2D, count: number): NextTokens[] {
+  const width = Math.min(count, logits.shape[1]);
+  const best = kernels.bestTokens(logits, width);
+  const logProbs = best.logProbs.dataSync() as Float32Array;
+  const tokens = best.ids.dataSync() as Int32Array;
+  tf.dispose([best.logProbs, best.ids]);
   return Array.from({ length: logits.shape[0] }, (_, row) => ({
     ids: tokens.subarray(row * width, (row + 1) * width),
     logProbs: logProbs.subarray(row * width, (row + 1) * width),

@@ -1,4 +1,5 @@
 import type { DropoutRows } from './dropout.ts';
+import type { LoraPair } from './lora.ts';
 import type { PackedBatch, Segment } from './packing.ts';
 import type { Tensor, Tensor2D, Tensor3D } from './tf.ts';
 
@@ -61,6 +62,8 @@ export interface Kernels {
   rows(weight: FrozenMatrix, ids: Int32Array): Tensor2D;
   /** x . W^T: [t, in] -> [t, out]. */
   linear(x: Tensor2D, weight: FrozenMatrix): Tensor2D;
+  /** y + scale (x A^T) B^T and x A^T, for A [r, in] and B [out, r]. Source: Hu et al. 2021. */
+  lowRank(y: Tensor2D, x: Tensor2D, pair: LoraPair, scale: number): { sum: Tensor2D; down: Tensor2D };
   /** dy . W: [t, out] -> [t, in]. */
   linearGrad(dy: Tensor2D, weight: FrozenMatrix): Tensor2D;
   /** y = x * r * w with r = 1 / sqrt(mean(x^2) + eps). Source: Zhang and Sennrich 2019. */
@@ -92,6 +95,8 @@ export interface Kernels {
     saved: Tensor[],
     layout: AttentionLayout,
   ): { dq: Tensor2D; dk: Tensor2D; dv: Tensor2D };
+  /** The `count` greatest logits of each row, best first, as log-probabilities over the whole row: [n, count] each. */
+  bestTokens(logits: Tensor2D, count: number): { logProbs: Tensor2D; ids: Tensor2D };
   /** A cache for the prompts of a packed batch, with room for `maxNewTokens` tokens of `beams` beams each. */
   cache(config: CacheConfig, batch: PackedBatch, beams: number, maxNewTokens: number): KeyValueCache;
   /** silu(g) * u: [t, f]. Source: Shazeer 2020. */

@@ -22,6 +22,11 @@ export const plainKernels: Kernels = {
   },
   rows: (weight, ids) => tidy(() => tf.gather((weight as PlainMatrix).weight, tf.tensor1d(ids, 'int32')) as Tensor2D),
   linear: (x, weight) => tf.matMul(x, (weight as PlainMatrix).weight, false, true),
+  lowRank: (y, x, { a, b }, scale) =>
+    tidy(() => {
+      const down = tf.matMul(x, a, false, true) as Tensor2D;
+      return { sum: tf.add(y, tf.matMul(tf.mul(down, scale), b, false, true)) as Tensor2D, down };
+    }),
   linearGrad: (dy, weight) => tf.matMul(dy, (weight as PlainMatrix).weight),
   rmsNorm,
   addRmsNorm: (x, delta, weight, eps) =>
@@ -65,6 +70,12 @@ export const plainKernels: Kernels = {
       return { o: (parts.length === 1 ? parts[0] : tf.concat(parts, 0)) as Tensor2D, saved };
     }),
   attentionGrad: (dO, q, k, v, o, saved, layout) => tidy(() => attentionGrad(dO, q, k, v, o, saved, layout)),
+  bestTokens: (logits, count) =>
+    tidy(() => {
+      const top = tf.topk(logits, count, true);
+      const logProbs = tf.sub(top.values, tf.logSumExp(logits, 1, true)) as Tensor2D;
+      return { logProbs, ids: top.indices as Tensor2D };
+    }),
   cache: (config, batch, beams) => new PlainCache(config, batch, beams),
   swiGlu: (g, u) => tidy(() => tf.mul(tf.mul(g, tf.sigmoid(g)), u) as Tensor2D),
   swiGluGrad: (da, g, u) =>

@@ -69,6 +69,11 @@ struct Math {
                          const float* k, const float* v, const float* o, const float* lse, float* dq, float* dk,
                          float* dv, float* prefix_dk, float* prefix_dv);
   void (*decode)(const Heads& heads, const DecodePart& part, int64_t kv_head, const DecodeInput& input, float* o);
+  // The `count` best of one row of logits, best first, as log-probabilities over the whole row.
+  void (*best_tokens)(int64_t width, int64_t count, const float* row, float* values, int32_t* ids);
+  // sum = y + scale (x a^T) b^T, down = x a^T; a [rank, width], b_t [rank, out].
+  void (*low_rank)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
+                   const float* a, const float* b_t, float scale, float* sum, float* down);
 };
 
 // The best set of instructions that this processor has.

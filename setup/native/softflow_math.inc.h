@@ -182,6 +182,37 @@ SOFTFLOW_INLINE void StoreSome(float* p, Vec v, int64_t count) {
     __builtin_memcpy(p, &v, count * sizeof(float));
 }
 
+// The `count` greatest of a row with the least index first among equals, less the logarithm of the sum of all exponentials.
+static void BestTokens(int64_t width, int64_t count, const float* row, float* values, int32_t* ids) {
+  int64_t kept = 0;
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const int64_t some = width - i < kLanes ? width - i : kLanes;
+    if (kept == count && some == kLanes && !(MaxOf(Load(row + i)) > values[count - 1])) continue;
+    for (int64_t j = i; j < i + some; j++) {
+      if (kept == count && !(row[j] > values[count - 1])) continue;
+      int64_t at = kept < count ? kept++ : count - 1;
+      for (; at > 0 && values[at - 1] < row[j]; at--) {
+        values[at] = values[at - 1];
+        ids[at] = ids[at - 1];
+      }
+      values[at] = row[j];
+      ids[at] = static_cast<int32_t>(j);
+    }
+  }
+  const float top = values[0];
+  Vec sums{};
+  float rest = 0;
+  ForVectors(0, width, [&](int64_t i, int64_t some) {
+    const Vec e = Exp(LoadSome(row + i, some) - Splat(top));
+    if (some == kLanes)
+      sums += e;
+    else
+      for (int64_t j = 0; j < some; j++) rest += e[j];
+  });
+  const float normaliser = top + __builtin_logf(Sum(sums) + rest);
+  for (int64_t i = 0; i < count; i++) values[i] -= normaliser;
+}
+
 static void SwiGlu(int64_t from, int64_t to, const float* g, const float* u, float* a) {
   ForVectors(from, to, [&](int64_t i, int64_t count) {
     const Vec gate = LoadSome(g + i, count);
@@ -199,6 +230,26 @@ static void SwiGluGrad(int64_t from, int64_t to, const float* da, const float* g
     StoreSome(du + i, d * silu, count);
     StoreSome(dg + i, d * LoadSome(u + i, count) * (sigmoid + silu - silu * sigmoid), count);
   });
+}
+
+// sum = y + scale (x a^T) b^T and down = x a^T, with b given as b_t [rank, out].
+static void LowRank(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
+                    const float* a, const float* b_t, float scale, float* sum, float* down) {
+  for (int64_t t = from; t < to; t++) {
+    for (int64_t r = 0; r < rank; r++) {
+      Vec dots{};
+      ForVectors(0, width, [&](int64_t i, int64_t count) {
+        dots += LoadSome(x + t * width + i, count) * LoadSome(a + r * width + i, count);
+      });
+      down[t * rank + r] = Sum(dots);
+    }
+    ForVectors(0, out, [&](int64_t i, int64_t count) {
+      Vec added{};
+      for (int64_t r = 0; r < rank; r++)
+        added += Splat(down[t * rank + r] * scale) * LoadSome(b_t + r * out + i, count);
+      StoreSome(sum + t * out + i, LoadSome(y + t * out + i, count) + added, count);
+    });
+  }
 }
 
 // The same hash of (key, place) as model/dropout.ts.
@@ -421,6 +472,7 @@ static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, 
 }
 
 static const Math kMath = {SOFTFLOW_NAME, RmsNorm,   RmsNormGrad,   Rope,  SwiGlu, SwiGluGrad,
-                           Dropout,       Attention, AttentionGrad, Decode};
+                           Dropout,       Attention, AttentionGrad, Decode,
+                           BestTokens,    LowRank};
 
 #undef SOFTFLOW_INLINE

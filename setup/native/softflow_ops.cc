@@ -363,6 +363,59 @@ class DecodeAttentionOp : public OpKernel {
   int prefix_;
 };
 
+class BestTokensOp : public OpKernel {
+ public:
+  explicit BestTokensOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("count", &count_));
+  }
+  void Compute(OpKernelContext* context) override {
+    const Tensor& logits = context->input(0);
+    OP_REQUIRES(context, logits.dims() == 2 && count_ > 0 && count_ <= logits.dim_size(1),
+                InvalidArgument("logits [t, v] and a count of at most v"));
+    const int64_t rows = logits.dim_size(0), width = logits.dim_size(1);
+    Tensor *values = nullptr, *ids = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, count_}), &values));
+    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, count_}), &ids));
+    Parallel(context, rows, width * 4, [&](int64_t from, int64_t to) {
+      for (int64_t row = from; row < to; row++)
+        math().best_tokens(width, count_, Floats(logits) + row * width, Floats(values) + row * count_,
+                           ids->flat<int32_t>().data() + row * count_);
+    });
+  }
+
+ private:
+  int count_;
+};
+
+class LowRankOp : public OpKernel {
+ public:
+  explicit LowRankOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("scale", &scale_));
+  }
+  void Compute(OpKernelContext* context) override {
+    const Tensor &y = context->input(0), &x = context->input(1), &a = context->input(2), &b = context->input(3);
+    OP_REQUIRES(context,
+                y.dims() == 2 && x.dims() == 2 && a.dims() == 2 && b.dims() == 2 && y.dim_size(0) == x.dim_size(0) &&
+                    a.dim_size(1) == x.dim_size(1) && b.dim_size(0) == y.dim_size(1) && b.dim_size(1) == a.dim_size(0),
+                InvalidArgument("y [t, out], x [t, in], a [r, in], b [out, r]"));
+    const int64_t rows = x.dim_size(0), width = x.dim_size(1), out = y.dim_size(1), rank = a.dim_size(0);
+    Tensor *sum = nullptr, *down = nullptr;
+    Tensor b_t;
+    OP_REQUIRES_OK(context, context->allocate_output(0, y.shape(), &sum));
+    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, rank}), &down));
+    OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, TensorShape({rank, out}), &b_t));
+    for (int64_t o = 0; o < out; o++)
+      for (int64_t r = 0; r < rank; r++) Floats(&b_t)[r * out + o] = Floats(b)[o * rank + r];
+    Parallel(context, rows, rank * (width + out), [&](int64_t from, int64_t to) {
+      math().low_rank(from, to, width, out, rank, Floats(y), Floats(x), Floats(a), Floats(&b_t), scale_, Floats(sum),
+                      Floats(down));
+    });
+  }
+
+ private:
+  float scale_;
+};
+
 }  // namespace
 
 using tensorflow::shape_inference::UnknownShape;
@@ -400,6 +453,13 @@ REGISTER_OP("SoftflowDecodeAttention")
     .Input("cache_k: float").Input("cache_v: float").Input("parts: int32").Input("ancestors: int32")
     .Output("o: float").SetIsStateful().SetShapeFn(UnknownShape);
 
+REGISTER_OP("SoftflowBestTokens")
+    .Attr("count: int >= 1").Input("logits: float").Output("log_probs: float").Output("ids: int32")
+    .SetShapeFn(UnknownShape);
+REGISTER_OP("SoftflowLowRank")
+    .Attr("scale: float").Input("y: float").Input("x: float").Input("a: float").Input("b: float")
+    .Output("sum: float").Output("down: float").SetShapeFn(UnknownShape);
+
 #define SOFTFLOW_REGISTER(name, kernel) \
   REGISTER_KERNEL_BUILDER(Name(name).Device(tensorflow::DEVICE_CPU), kernel)
 SOFTFLOW_REGISTER("SoftflowRmsNorm", RmsNormOp);
@@ -412,5 +472,7 @@ SOFTFLOW_REGISTER("SoftflowDropout", DropoutOp);
 SOFTFLOW_REGISTER("SoftflowAttention", AttentionOp);
 SOFTFLOW_REGISTER("SoftflowAttentionGrad", AttentionGradOp);
 SOFTFLOW_REGISTER("SoftflowDecodeAttention", DecodeAttentionOp);
+SOFTFLOW_REGISTER("SoftflowBestTokens", BestTokensOp);
+SOFTFLOW_REGISTER("SoftflowLowRank", LowRankOp);
 
 }  // namespace softflow

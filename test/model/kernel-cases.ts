@@ -120,6 +120,24 @@ const swiGlu = (shape: [number, number]) => (kernels: Kernels) => {
   return [a, dg, du];
 };
 
+const lowRank =
+  ([rows, width]: [number, number], out: number, rank: number) =>
+  (kernels: Kernels) => {
+    const [y, x] = [filled([rows, out], 1), filled([rows, width], 2)];
+    const pair = { a: filled([rank, width], 3), b: filled([out, rank], 4) };
+    const { sum, down } = kernels.lowRank(y, x, pair, 2);
+    tf.dispose([y, x, pair.a, pair.b]);
+    return [sum, down];
+  };
+
+/** Logits of whole numbers, so that many are equal: the least id comes first. */
+const bestTokens = (shape: [number, number], count: number) => (kernels: Kernels) => {
+  const logits = tf.tidy(() => tf.round(filled(shape, 1, 6)) as Tensor2D);
+  const { logProbs, ids } = kernels.bestTokens(logits, count);
+  logits.dispose();
+  return [logProbs, ids];
+};
+
 export function dropoutRows(rows: number, rate: number): DropoutRows {
   return {
     keys: Int32Array.from({ length: rows }, (_, t) => Math.imul(t >> 2, 0x2545f491)),
@@ -214,6 +232,11 @@ export const KERNEL_CASES: Record<string, (kernels: Kernels) => Tensor[]> = {
   'rope of three heads of 64': rotations(3, 64),
   'rope of two heads of 128': rotations(2, 128),
   ...named('swiglu of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), swiGlu(shape)]))),
+  ...named('low rank of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), lowRank(shape, 35, 3)]))),
+  ...named(
+    'best tokens of',
+    Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), bestTokens(shape, Math.min(8, shape[1]))])),
+  ),
   ...named('dropout of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), dropout(shape, 0.05)]))),
   ...named('attention of', mapped(ATTENTION_SHAPES, attention)),
   ...named('decode attention of', mapped(DECODE_SHAPES, decode)),

@@ -13,8 +13,8 @@ import { END_OF_TEXT, tinyModel } from '../../model/tiny-model.ts';
 import { createTokenizer, openTokenizer, type Tokenizer } from '../../model/tokenizer.ts';
 import { openWeights } from '../../model/weights.ts';
 import { findMovielens100k } from '../../setup/data-source.ts';
-import { expectFailure } from './expect-failure.ts';
 import { MUTATIONS, random } from '../support/fuzz.ts';
+import { expectFailure } from './expect-failure.ts';
 import { findSmollm2 } from './smollm2-file.ts';
 
 const reference = fileURLToPath(new URL('../reference/', import.meta.url));
