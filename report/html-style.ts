@@ -35,7 +35,7 @@ p { margin: 0 0 10px; max-width: 78ch; }
 small { font-size: 12px; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 12.5px; }
 .cards, .charts, .columns, .examples { display: grid; gap: 16px; }
-.cards { grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); margin: 24px 0 0; }
+.cards { grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); margin: 24px 0 0; }
 .charts { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
 .columns { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
 .examples { grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); }

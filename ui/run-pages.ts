@@ -50,9 +50,7 @@ export function runsPart(looks: readonly RunLook[]): LivePart {
 export function runPage(look: RunLook, summary: RunSummary | undefined): Page {
   const { runId } = look.status;
   const path = `/runs/${encodeURIComponent(runId)}`;
-  const results = summary
-    ? `<h2>Test results</h2>${metricTable(summary)}<p><a href="${path}/report">Report: findings, charts, examples, timings, lineage</a></p>`
-    : '';
+  const results = summary ? `<h2>Test results</h2>${metricTable(summary)}` : '';
   return { title: runId, body: results, live: { events: `${path}/events`, html: runPart(look).html } };
 }
 
@@ -63,9 +61,16 @@ export function runPart(look: RunLook): LivePart {
     troubleHtml(look),
     `<ol id="stages" class="stages">${STAGES.map((stage) => stageHtml(stage, look)).join('')}</ol>`,
     `<div id="epochs">${epochsHtml(status)}</div>`,
+    reportLink(status),
   ];
   return { html: parts.join(''), said: saidOf(status) };
 }
+
+/** Part of what changes: it appears when the run has ended. */
+const reportLink = ({ runId, phase }: RunStatus): string =>
+  phase === 'completed'
+    ? `<p id="report"><a id="to-report" href="/runs/${encodeURIComponent(runId)}/report">Report: findings, charts, examples, timings, lineage</a></p>`
+    : '';
 
 const phaseHtml = (phase: string): string => `<span class="phase ${phase}">${phase}</span>`;
 const number = (value: number | null | undefined): string =>

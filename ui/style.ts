@@ -27,6 +27,7 @@ label { display: grid; gap: 4px; font-size: 13px; color: var(--muted); min-width
 select, button { font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 7px 12px; max-width: 100%; }
 button { cursor: pointer; }
 select:focus-visible, button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+#report { margin: 14px 0 0; }
 .empty { margin: 24px 0; }
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 16px; margin: 16px 0; }
 .facts dt { color: var(--muted); }
