@@ -15,6 +15,7 @@ import { promotionId } from '../../workflows/promotion-state.ts';
 import type { promotionWorkflow } from '../../workflows/promotion-workflow.ts';
 import type { RunConfigInput } from '../../workflows/run-config.ts';
 import type { Audience } from '../../workflows/tell.ts';
+import { RECORDING, recordHistory } from '../support/histories.ts';
 import { startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
@@ -45,6 +46,8 @@ beforeAll(async () => {
   ]);
 });
 afterAll(async () => {
+  if (RECORDING)
+    for (const [name, runId, execution] of asked) await recordHistory(server, name, promotionId(runId), execution);
   worker?.shutdown();
   await worker?.done;
   await server?.stop();
@@ -60,19 +63,24 @@ async function finishedRun(workflowId: string, change: Partial<RunConfigInput>):
 const served = async () => (await currentRelease(store))?.release;
 const keyOf = (runId: string) => releaseOf(store, runId);
 
+/** Promotions whose histories are kept for replay, by name. */
+const asked: [name: string, runId: string, execution?: string][] = [];
+
 /** A challenger that waits for a person, as a retrain leaves it. */
-async function ask(runId: string, promote: object = PASSES, audience?: Audience) {
+async function ask(name: string, runId: string, promote: object = PASSES, audience?: Audience) {
   const question = {
     release: await keyOf(runId),
     champion: (await served()) ?? null,
     why: 'better',
     metrics: { gain: 0.1 },
   };
-  return server.client.workflow.start<typeof promotionWorkflow>('promotionWorkflow', {
+  const handle = await server.client.workflow.start<typeof promotionWorkflow>('promotionWorkflow', {
     workflowId: promotionId(runId),
     taskQueue: QUEUE,
     args: [{ runId, promote, question, heartbeatTimeoutSeconds: 3, ...(audience ? { audience } : {}) }],
   });
+  asked.push([`promotion-${name}`, runId, handle.firstExecutionRunId]);
+  return handle;
 }
 
 test('a finished run is judged against popularity and becomes current, without any workflow that waits', async () => {
@@ -119,7 +127,7 @@ test('a run that is current already, and one that has no release, are told apart
 });
 
 test('a person is asked, may say no with a reason, and the answer is given once', async () => {
-  const handle = await ask('first');
+  const handle = await ask('rejected', 'first');
   await until(async () => (await handle.query(promotionQuery)).phase === 'waiting');
   await expect(releases.reject('first', { by: 'anna', reason: ' ' })).rejects.toMatchObject({ code: 'UPDATE_REFUSED' });
   await releases.reject('first', { by: 'anna', reason: 'odd answers' });
@@ -134,9 +142,9 @@ test('without a workflow that waits a run can be rejected as well', async () => 
 });
 
 test('a newer challenger supersedes one that waits, and is promoted by a person', async () => {
-  const older = await ask('other');
+  const older = await ask('superseded', 'other');
   await until(async () => ((await store.readRef('waiting'))?.value as Waiting | undefined)?.runId === 'other');
-  const newer = await ask('first');
+  const newer = await ask('promoted', 'first');
   expect(await older.result()).toMatchObject({ decision: 'superseded', why: expect.stringContaining('first') });
   expect(await readDecision(store, 'other')).toMatchObject({ decision: 'superseded', by: 'first' });
   expect(await releases.promote('first', { ...NIGHTLY, force: false })).toMatchObject({
@@ -158,7 +166,7 @@ test('a decision that nobody takes is called to mind and at last left, or taken 
   const notify = { on: ['waiting' as const, 'kept' as const], webhook: { urlEnv: 'STUB_WEBHOOK' } };
   const audience = { notify, schedule: 'nightly', asOf: '2026-11-25T03:00:00.000Z' };
   const waits = { ...PASSES, reminder: '1s', timeout: '3s' };
-  const left = await ask('other', waits, audience);
+  const left = await ask('reminded', 'other', waits, audience);
   expect(await left.result()).toMatchObject({ decision: 'kept', why: expect.stringContaining('promote.timeout 3s') });
   expect((await left.query(promotionQuery)).reminders).toBe(2);
   const news = { schedule: 'nightly', runId: 'other', challenger: await keyOf('other') };
@@ -169,7 +177,12 @@ test('a decision that nobody takes is called to mind and at last left, or taken 
   ]);
   webhook.close();
   expect(await served()).toBe(await keyOf('first'));
-  const taken = await ask('worse', { ...waits, reminder: '1d', timeout: '1s', onTimeout: 'promote' });
+  const taken = await ask('timeout-promotes', 'worse', {
+    ...waits,
+    reminder: '1d',
+    timeout: '1s',
+    onTimeout: 'promote',
+  });
   expect(await taken.result()).toMatchObject({ decision: 'promoted', number: 4 });
 });
 
@@ -184,6 +197,8 @@ test('whoever loses the race for current is judged again, against the new champi
   expect(outcome).toMatchObject({ decision: 'promoted', champion: await keyOf('first'), number: 6 });
   const moves = await releaseMoves(store);
   expect(moves.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5, 6]);
+  const { runId } = await server.client.workflow.getHandle(promotionId('other')).describe();
+  asked.push(['promotion-judged-again', 'other', runId]);
   for (const [i, move] of moves.entries()) expect(move.from).toBe(moves[i - 1]?.release ?? null);
 });
 
@@ -222,7 +237,7 @@ test('what happened is listed and audited, and a rollback goes back by one promo
 });
 
 test('what was rolled back does not become current again while nobody looks, but a person may promote it', async () => {
-  const unattended = await ask('other', { ...PASSES, timeout: '1s', onTimeout: 'promote' });
+  const unattended = await ask('rolled-back', 'other', { ...PASSES, timeout: '1s', onTimeout: 'promote' });
   expect(await unattended.result()).toMatchObject({
     decision: 'kept',
     why: expect.stringContaining('rolled back by anna'),

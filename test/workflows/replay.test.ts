@@ -1,10 +1,7 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { gunzipSync, gzipSync } from 'node:zlib';
 import type { WorkflowHandle } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { expect, test } from 'vitest';
@@ -17,37 +14,25 @@ import {
   stopUpdate,
 } from '../../workflows/messages.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
+import { historyNames, RECORDING, readHistory, recordHistory } from '../support/histories.ts';
 import { startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { startTestServer } from '../support/temporal.ts';
 import { until } from '../support/until.ts';
 
-const { History } = temporal.api.history.v1;
-const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url));
-
-/** Takes out what names the machine that recorded it; replay does not look at it. */
-function anonymous<T>(value: T): T {
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
-  for (const [key, item] of Object.entries(value)) {
-    if (key === 'identity' || key === 'stackTrace') Object.assign(value, { [key]: '' });
-    else anonymous(item);
-  }
-  return value;
-}
-const read = async (name: string) => History.decode(gunzipSync(await readFile(join(HISTORIES, `${name}.pb.gz`))));
 const replay = async (name: string, history: unknown) =>
   Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, name);
 
 test('every recorded history replays with the workflow as it is now', async () => {
-  const names = (await readdir(HISTORIES)).map((file) => file.replace('.pb.gz', '')).sort();
-  expect(names.length).toBeGreaterThanOrEqual(7);
+  const names = await historyNames();
+  expect(names.length).toBeGreaterThanOrEqual(13);
   const failures: string[] = [];
   for (const name of names)
-    await replay(name, await read(name)).catch((error: Error) => failures.push(`${name}: ${error.message}`));
+    await replay(name, await readHistory(name)).catch((error: Error) => failures.push(`${name}: ${error.message}`));
   expect(failures).toEqual([]);
 });
 
 test('a history of another workflow is noticed', async () => {
-  const history = await read('completed');
+  const history = await readHistory('completed');
   const scheduled = history.events.find(
     (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'selfDistill',
   );
@@ -55,8 +40,11 @@ test('a history of another workflow is noticed', async () => {
   await expect(replay('completed', history)).rejects.toBeInstanceOf(DeterminismViolationError);
 });
 
-/** `SOFTFLOW_RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts` makes them anew. */
-test.runIf(process.env['SOFTFLOW_RECORD_HISTORIES'])('records histories', async () => {
+/**
+ * `SOFTFLOW_RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts` makes those of runs anew; those of promotions come
+ * from `promotion-workflow.test.ts` in the same way.
+ */
+test.runIf(RECORDING)('records histories', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'softflow-histories-'));
   const server = await startTestServer();
   process.env['STUB_DELAY_MS'] = '50';
@@ -67,8 +55,7 @@ test.runIf(process.env['SOFTFLOW_RECORD_HISTORIES'])('records histories', async 
   });
   const record = async (name: string, handle: WorkflowHandle<typeof softWorkflow>, runId?: string) => {
     await handle.result().catch(() => {});
-    const history = await server.client.workflow.getHandle(handle.workflowId, runId).fetchHistory();
-    await writeFile(join(HISTORIES, `${name}.pb.gz`), gzipSync(History.encode(anonymous(history)).finish()));
+    await recordHistory(server, name, handle.workflowId, runId);
   };
   const running = (handle: WorkflowHandle<typeof softWorkflow>, id: string) =>
     until(async () => (await handle.query(statusQuery)).steps.find((step) => step.id === id)?.state === 'running');
