@@ -7,6 +7,7 @@ import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { RunOptions } from './commands/run.ts';
 import type { UiCommandOptions } from './commands/ui.ts';
 import type { WorkerCommandOptions } from './commands/worker.ts';
+import { addDataCommands } from './data-commands.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { registerPlanning } from './planning-commands.ts';
 import { collect, jsonOption, type Registry, setOption } from './register.ts';
@@ -180,6 +181,7 @@ function addCommands({ program, command, run, terminal }: Registry): void {
 
   registerSchedules({ program, terminal, command, run });
   addResultCommands({ program, terminal, command, run });
+  addDataCommands({ program, terminal, command, run });
   addStoreCommands({ program, terminal, command, run });
 
   command(

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, extname, join, resolve } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Field, Float64, Int32, Schema, Utf8 } from 'apache-arrow';
 import { SoftflowError } from '../errors.ts';
@@ -40,11 +40,20 @@ export async function writeResultFile(
   rows: Iterable<ResultRow>,
 ): Promise<void> {
   const format = resultFormat(path);
+  await writeWhole(path, (temporary) =>
+    format === 'arrow' ? writeArrow(temporary, columns, rows) : writeWithDuck(temporary, format, columns, rows),
+  );
+}
+
+/**
+ * Lets `write` make a file beside the target and moves it there in one step.
+ * @throws SoftflowError `OUTPUT_NOT_WRITTEN`, and those of `write`
+ */
+export async function writeWhole(path: string, write: (temporary: string) => Promise<unknown>): Promise<void> {
   const target = resolve(path);
-  const temporary = join(dirname(target), `.softflow-${randomBytes(6).toString('hex')}.${format}`);
+  const temporary = join(dirname(target), `.softflow-${randomBytes(6).toString('hex')}${extname(target)}`);
   try {
-    if (format === 'arrow') await writeArrow(temporary, columns, rows);
-    else await writeWithDuck(temporary, format, columns, rows);
+    await write(temporary);
     await flush(temporary);
     await rename(temporary, target);
   } catch (cause) {
