@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { renderReportHtml } from '../../report/html.ts';
 import { buildRunSummary, metricsJson } from '../../report/run-summary.ts';
-import { accessibilityFaults, openBrowser, openPage, type Watched } from '../support/browser.ts';
+import { accessibilityFaults, docsPicture, openBrowser, openPage, type Watched } from '../support/browser.ts';
 import { HOSTILE, smallRun } from './fixtures.ts';
 
 const { browser, title } = await openBrowser();
@@ -85,6 +85,15 @@ describe.skipIf(!browser)(`the report ${title}`, () => {
     const page = await openReport();
     await page.setViewportSize({ width: 360, height: 740 });
     expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(360);
+  });
+
+  it('looks as its picture in the docs shows it, which is of a real run', async () => {
+    const { page } = await openPage(browser!);
+    await page.goto(
+      process.env['SOFTFLOW_SCREENSHOTS'] ? pathToFileURL(process.env['SOFTFLOW_SCREENSHOTS']).href : url,
+    );
+    await docsPicture(page, 'report', 1500);
+    await page.context().close();
   });
 
   it('prints on white, with what is folded', async () => {

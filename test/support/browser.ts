@@ -65,7 +65,10 @@ export async function accessibilityFaults(page: Page): Promise<string[]> {
 
 const MAX_PICTURE_BYTES = 300_000;
 
-/** Size of a picture of `docs/`, which is taken anew with `SOFTFLOW_SCREENSHOTS`. @throws when it is missing or too large */
+/**
+ * A picture of `docs/`: there and small. `SOFTFLOW_SCREENSHOTS=<report.html of a run>` takes all of them anew.
+ * @throws when it is missing or too large
+ */
 export async function docsPicture(page: Page, name: string, height: number): Promise<void> {
   const path = fileURLToPath(new URL(`../../docs/${name}.png`, import.meta.url));
   if (process.env['SOFTFLOW_SCREENSHOTS']) {
