@@ -1,3 +1,4 @@
+import type { DemoOptions } from './commands/demo.ts';
 import type { LogsOptions } from './commands/logs.ts';
 import { jsonOption, type Registry, setOption } from './register.ts';
 
@@ -33,6 +34,24 @@ export function registerPlanning({ command, run, terminal }: Registry): void {
       run(async (name: string, options: LogsOptions) => {
         const { logs } = await import('./commands/logs.ts');
         return logs(name, options, terminal);
+      }),
+    );
+
+  command(
+    'demo [recipe]',
+    'the demo recipe; with --kill also killed at random moments, to the same bytes',
+    'softflow demo',
+    'softflow demo --kill',
+    'softflow demo my.yaml --kill --kills 10',
+  )
+    .option('--kill', 'run it while worker and trainer are killed, and compare with an undisturbed run')
+    .option('--kills <count>', 'how often', '5')
+    .addOption(setOption())
+    .addOption(jsonOption())
+    .action(
+      run(async (recipe: string | undefined, options: DemoOptions) => {
+        const { demo } = await import('./commands/demo.ts');
+        return demo(recipe, options, terminal);
       }),
     );
 }
