@@ -61,11 +61,11 @@ function readConfig(env: Record<string, string | undefined>) {
     const set = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined);
     return loadClientConnectConfig({ overrideEnvVars: Object.fromEntries(set) });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    // Below its first line a parser quotes the file, which may hold an API key: neither text nor cause go further.
+    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
     throw new SoftflowError(
       'TEMPORAL_CONFIG_INVALID',
       `Temporal's environment configuration cannot be read: ${reason}. Correct the TEMPORAL_* variables or temporal.toml.`,
-      { cause },
     );
   }
 }

@@ -103,8 +103,16 @@ export function concatColumns(parts: Column[]): Column {
   return joined;
 }
 
-/** Bytes of many strings, one after another, with Arrow's `n + 1` offsets. */
-export function encodeStrings(field: Field, values: readonly string[]): { bytes: Uint8Array; offsets: Int32Array } {
+/**
+ * Bytes of many strings, one after another, with Arrow's `n + 1` offsets.
+ *
+ * @throws SoftflowError `TABLE_TOO_LARGE` when `maxBytes` might be exceeded: three bytes for each UTF-16 unit of a text
+ */
+export function encodeStrings(
+  field: Field,
+  values: readonly string[],
+  maxBytes = MAX_INT32,
+): { bytes: Uint8Array; offsets: Int32Array } {
   const offsets = new Int32Array(values.length + 1);
   let bytes = new Uint8Array(Math.max(64, values.length * 16));
   let used = 0;
@@ -113,7 +121,11 @@ export function encodeStrings(field: Field, values: readonly string[]): { bytes:
     if (typeof text !== 'string') throw invalid(field, i, 'text', text);
     // UTF-8 needs at most three bytes for a UTF-16 unit.
     const needed = used + text.length * 3;
-    if (needed > MAX_INT32) throw new SoftflowError('TABLE_TOO_LARGE', `Column ${field.name} exceeds 2 GiB of text`);
+    if (needed > maxBytes)
+      throw new SoftflowError(
+        'TABLE_TOO_LARGE',
+        `Column ${field.name} exceeds ${maxBytes} bytes of text; bring fewer rows`,
+      );
     if (needed > bytes.length) {
       const larger = new Uint8Array(Math.max(needed, bytes.length * 2));
       larger.set(bytes.subarray(0, used));
