@@ -1,7 +1,7 @@
 import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Client, QueryResult } from 'pg';
+import type { Client, QueryConfig, QueryResult } from 'pg';
 import { SoftflowError } from '../../errors.ts';
 import { redacted } from './postgres-errors.ts';
 import type { TabularFile } from './tabular.ts';
@@ -86,7 +86,7 @@ async function importDriver(): Promise<typeof import('pg')> {
 async function copyQuery(client: Client, copy: QueryCopy, asOf: string): Promise<TabularFile> {
   const query = `(${copy.query.trim().replace(/;+$/, '')}\n) AS rows`;
   const values = /\$1(?!\d)/.test(copy.query) ? [asOf] : [];
-  const probe = await client.query({ text: `SELECT * FROM ${query} LIMIT 0`, values });
+  const probe = await client.query(oneStatement(`SELECT * FROM ${query} LIMIT 0`, values));
   const named = namedColumns(copy, probe);
   const isTime = (role: string, type: number) => TIME_ROLES.has(role) && TIME_TYPES.has(type);
   const selected = named.map(({ role, name, type }) =>
@@ -95,19 +95,10 @@ async function copyQuery(client: Client, copy: QueryCopy, asOf: string): Promise
       : `${client.escapeIdentifier(name)}::text AS "${role}"`,
   );
   const order = named.map(({ role }) => `"${role}" COLLATE "C"`).join(', ');
-  await client.query({
-    text: `DECLARE softflow_rows NO SCROLL CURSOR FOR SELECT * FROM (SELECT ${selected.join(', ')} FROM ${query}) AS sorted ORDER BY ${order}`,
-    values,
-  });
-  await pipeline(
-    Readable.from(
-      csvLines(
-        client,
-        named.map(({ role }) => role),
-      ),
-    ),
-    createWriteStream(copy.target, { mode: 0o600 }),
-  );
+  const rows = `SELECT * FROM (SELECT ${selected.join(', ')} FROM ${query}) AS sorted ORDER BY ${order}`;
+  await client.query(oneStatement(`DECLARE softflow_rows NO SCROLL CURSOR FOR ${rows}`, values));
+  const roles = named.map(({ role }) => role);
+  await pipeline(Readable.from(csvLines(client, roles)), createWriteStream(copy.target, { mode: 0o600 }));
   await client.query('CLOSE softflow_rows');
   return {
     path: copy.target,
@@ -118,6 +109,12 @@ async function copyQuery(client: Client, copy: QueryCopy, asOf: string): Promise
     ),
     milliseconds: named.filter(({ role, type }) => isTime(role, type)).map(({ role }) => role),
   };
+}
+
+/** In the extended protocol, also without values: there a text of several statements is refused. */
+function oneStatement(text: string, values: string[]): QueryConfig {
+  const config: QueryConfig & { queryMode: 'extended' } = { text, values, queryMode: 'extended' };
+  return config;
 }
 
 function namedColumns({ key, columns }: QueryCopy, { fields }: QueryResult) {
