@@ -3,7 +3,7 @@ import type { LogsOptions } from './commands/logs.ts';
 import { jsonOption, type Registry, setOption } from './register.ts';
 
 /** Commands around a run: what comes before it and what it has said. */
-export function registerPlanning({ command, run, terminal }: Registry): void {
+export function registerPlanning({ program, command, run, terminal }: Registry): void {
   command(
     'plan <recipe>',
     'what a run would reuse, resume and run, why, and what it takes; computes nothing of it',
@@ -54,4 +54,17 @@ export function registerPlanning({ command, run, terminal }: Registry): void {
         return demo(recipe, options, terminal);
       }),
     );
+
+  command(
+    'completion <shell>',
+    'the completion script of bash, zsh or fish: commands, options, run ids',
+    'source <(softflow completion bash)   # in ~/.bashrc',
+    'source <(softflow completion zsh)    # in ~/.zshrc, after compinit',
+    'softflow completion fish | source    # in ~/.config/fish/config.fish',
+  ).action(
+    run(async (shell: string) => {
+      const { completion } = await import('./commands/completion.ts');
+      return completion(shell, program, terminal);
+    }),
+  );
 }
