@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { loadTfjsNode } from '../../model/tfjs-node.ts';
@@ -45,6 +45,33 @@ describe('without a compiler', () => {
       message: expect.stringMatching(/apt install g\+\+/),
     });
     expect(readdirSync(root()).includes('tfjs-addon')).toBe(false);
+  });
+
+  it('shows the last lines of one that fails', async () => {
+    const library = dirname((await findTensorflowIn(filled)).libDir);
+    mkdirSync(join(root(), 'tensorflow'));
+    symlinkSync(library, join(root(), 'tensorflow', library.split('/').at(-1) ?? ''));
+    const compiler = join(root(), 'compiler');
+    writeFileSync(compiler, '#!/bin/sh\necho "fatal error: no such header" >&2\nexit 1\n');
+    chmodSync(compiler, 0o755);
+    vi.stubEnv('CXX', compiler);
+    await expect(ensureTensorflow()).rejects.toMatchObject({
+      code: 'SETUP_COMPILE_FAILED',
+      message: expect.stringMatching(/exit status 1[\s\S]*no such header[\s\S]*g\+\+ 9/),
+    });
+  });
+
+  it('names the platforms that have a library on one that has none', async () => {
+    const { arch } = process;
+    Object.defineProperty(process, 'arch', { value: 'mips' });
+    try {
+      await expect(ensureTensorflow()).rejects.toMatchObject({
+        code: 'SETUP_UNSUPPORTED_PLATFORM',
+        message: expect.stringContaining('expected Linux on x64 or arm64'),
+      });
+    } finally {
+      Object.defineProperty(process, 'arch', { value: arch });
+    }
   });
 
   it('works with a copied cache folder, with no Python, compiler or network', async () => {
