@@ -67,7 +67,7 @@ function signsOfLife(run: Facts): string[] {
         .join(', ')}.`,
     );
   const lambdas = run.curriculum.map((row) => significant(row.lambda));
-  if (lambdas.length > 1)
+  if (new Set(lambdas).size > 1)
     sentences.push(
       `The curriculum moved from the model's own answers to the true titles at lambda ${lambdas.join(', ')}.`,
     );

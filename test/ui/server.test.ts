@@ -164,6 +164,31 @@ describe('the page server', () => {
     await reader.cancel();
   });
 
+  it('goes on when a reader leaves before the answer', async () => {
+    let answer = () => {};
+    let asked = 0;
+    await serve({
+      look: () => {
+        asked++;
+        return new Promise((resolve) => {
+          answer = () => resolve(liveLook(8));
+        });
+      },
+    });
+    for (const path of [`/runs/${LIVE}`, `/runs/${LIVE}/events`]) {
+      const before = asked;
+      const leaving = new AbortController();
+      const request = get(path, { signal: leaving.signal }).catch(() => {});
+      await until(() => asked > before);
+      leaving.abort();
+      await request;
+      // The server learns of it from its socket, in a turn of its own.
+      await (await get('/style.css')).text();
+      answer();
+    }
+    expect((await get('/schedules')).status).toBe(200);
+  });
+
   it('lets a limited number of pages follow', async () => {
     await serve();
     const { port, host } = new URL(ui.url);
