@@ -204,7 +204,13 @@ async function openArrow(path: string, { columns }: HistoryOptions): Promise<Sou
   try {
     checkArrowFile(bytes);
   } catch (cause) {
-    throw unusable(path, 'DATA_UNREADABLE', 'a whole Arrow IPC file', (cause as Error).message, cause);
+    throw unusable(
+      path,
+      'DATA_UNREADABLE',
+      'a whole Arrow IPC file of texts and numbers, uncompressed (else give Parquet)',
+      (cause as Error).message,
+      cause,
+    );
   }
   const reader = RecordBatchReader.from(
     bytes.byteOffset % 8 === 0 ? bytes : bytes.slice(),

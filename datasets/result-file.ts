@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Field, Float64, Int32, Schema, Utf8 } from 'apache-arrow';
 import { SoftflowError } from '../errors.ts';
 import { sqlText } from './sources/tabular.ts';
-import { writeTableFile } from './tables.ts';
+import { encodeTable } from './tables.ts';
 
 /** A column of a table that is handed to people. */
 export interface ResultColumn {
@@ -18,7 +18,6 @@ export type ResultRow = readonly (string | number)[];
 export const RESULT_FORMATS = ['csv', 'parquet', 'arrow'] as const;
 export type ResultFormat = (typeof RESULT_FORMATS)[number];
 
-const BATCH_ROWS = 8192;
 const SQL_TYPES = { text: 'VARCHAR', integer: 'INTEGER', number: 'DOUBLE' } as const;
 
 /** The format that a file's name asks for. @throws SoftflowError `USAGE` */
@@ -76,20 +75,9 @@ async function flush(path: string): Promise<void> {
 function writeArrow(path: string, columns: readonly ResultColumn[], rows: Iterable<ResultRow>): Promise<void> {
   const types = { text: () => new Utf8(), integer: () => new Int32(), number: () => new Float64() };
   const schema = new Schema(columns.map(({ name, type }) => new Field(name, types[type](), false)));
-  async function* batches() {
-    let pending: ResultRow[] = [];
-    const batch = () => {
-      const entries = columns.map(({ name }, c) => [name, pending.map((row) => row[c] as never)]);
-      pending = [];
-      return Object.fromEntries(entries) as Record<string, never[]>;
-    };
-    for (const row of rows) {
-      pending.push(row);
-      if (pending.length === BATCH_ROWS) yield batch();
-    }
-    yield batch();
-  }
-  return writeTableFile(path, schema, batches());
+  const all = [...rows];
+  const values = columns.map(({ name }, c) => [name, all.map((row) => row[c] as never)]);
+  return writeFile(path, encodeTable(schema, Object.fromEntries(values) as Record<string, never[]>));
 }
 
 /** Through a table in memory that DuckDB spills beside the result when it grows. */

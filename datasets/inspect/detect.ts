@@ -92,14 +92,15 @@ async function detectText(path: string, gzip: boolean, lines: string[]): Promise
 
 /** The separator that the first lines have equally often, the longest where several do. */
 function delimiterOf(lines: readonly string[]): string {
-  const full = lines.filter((line) => line !== '').slice(0, -1);
-  const sample = full.length > 0 ? full : lines;
+  const full = lines.filter((line) => line !== '');
+  // The last one may be cut off.
+  const sample = full.length > 1 ? full.slice(0, -1) : full;
   const counts = DELIMITERS.map((delimiter) => ({
     delimiter,
     least: Math.min(...sample.map((line) => line.split(delimiter).length - 1)),
   }));
   const best = counts.reduce((a, b) => (b.least > a.least ? b : a));
-  return best.least > 0 ? best.delimiter : ',';
+  return full.length > 0 && best.least > 0 ? best.delimiter : ',';
 }
 
 /** A number is no name of a column. */
@@ -160,7 +161,7 @@ async function detectTyped(
   const from =
     format === 'parquet'
       ? `read_parquet(${place})`
-      : `read_json(${place}, format = 'newline_delimited', compression = '${gzip ? 'gzip' : 'none'}', ignore_errors = true,
+      : `read_json(${place}, format = 'newline_delimited', compression = '${gzip ? 'gzip' : 'uncompressed'}', ignore_errors = true,
         maximum_object_size = ${TEXT_LIMITS.lineBytes}, maximum_depth = 1, sample_size = 2048)`;
   const described = await duck.rows<{ column_name: string; column_type: string }>(`DESCRIBE SELECT * FROM ${from}`);
   const types = new Map(described.map(({ column_name, column_type }) => [column_name, column_type]));
