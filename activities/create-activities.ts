@@ -1,4 +1,4 @@
-import { announceWaiting, recordDecision } from '../artifacts/decisions.ts';
+import { announceWaiting } from '../artifacts/decisions.ts';
 import type { Store } from '../artifacts/store.ts';
 import type { LookUpInput, LookUpResult, Sources, StepInput, StepName, StepResult } from './contracts.ts';
 import { cpuStep, heartbeating } from './cpu-step.ts';
@@ -7,7 +7,7 @@ import { toFailure } from './failures.ts';
 import { findProducer, type Lost, type Producer } from './find-producer.ts';
 import { lookUpStep } from './look-up-step.ts';
 import { prepareData } from './prepare-data.ts';
-import { judge, promote } from './promotion.ts';
+import { judge, noteDecision, promote } from './promotion.ts';
 import type { JudgeActivities, PromotionActivities } from './promotion-contracts.ts';
 import { readMatch } from './read-match.ts';
 import { relay } from './relay.ts';
@@ -64,7 +64,7 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
     recordRun: failing((record) => recordRun(store, record)),
     findProducer: failing((lost) => findProducer(store, lost)),
     promoteRun: failing((input) => promote(store, input)),
-    recordDecision: failing((decision) => recordDecision(store, decision)),
+    recordDecision: failing((decision) => noteDecision(store, decision)),
     announceWaiting: failing(async (waiting) => (await announceWaiting(store, waiting)) ?? null),
     resolveSources: sourceResolver(places, store),
     readMatch: long((input) => readMatch(store, input)),

@@ -65,7 +65,7 @@ export interface PromoteResult {
 /** Activities of the light queue about `current`. */
 export interface PromotionActivities {
   promoteRun(input: PromoteInput & { runId: string }): Promise<PromoteResult>;
-  recordDecision(decision: Omit<Decision, 'at'>): Promise<void>;
+  recordDecision(decision: Omit<Decision, 'at' | 'report'>): Promise<void>;
   /** @returns the promotion that waited for a person before this one; null for none */
   announceWaiting(waiting: Waiting): Promise<Waiting | null>;
 }

@@ -1,17 +1,50 @@
-import { promoteRun } from '../artifacts/decisions.ts';
+import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import { type Decision, promoteRun, recordDecision } from '../artifacts/decisions.ts';
 import { writeReleaseView } from '../artifacts/release-view.ts';
 import type { PromoteInput } from '../artifacts/releases.ts';
 import type { Store } from '../artifacts/store.ts';
 import { decodePredictions, decodeWindows } from '../datasets/tables.ts';
+import { renderReportHtml } from '../report/html.ts';
 import { judgeChallenger } from '../report/judge.ts';
+import type { RunSummary } from '../report/summary-types.ts';
 import type { JudgeInput, Judgement, PromoteResult } from './promotion-contracts.ts';
+import { RUN_RECORDS } from './run-records.ts';
 
 /** Moves `current` to a run's release, then the folder that servers read. */
 export async function promote(store: Store, input: PromoteInput & { runId: string }): Promise<PromoteResult> {
-  const { won, current } = await promoteRun(store, input);
+  const { won, current } = await promoteRun(store, input, (decision) => reportWith(store, decision));
   const result = { won, number: current?.number ?? 0, release: current?.release ?? null };
   const viewFault = won ? await viewFaultOf(store) : undefined;
   return { ...result, ...(viewFault === undefined ? {} : { viewFault }) };
+}
+
+/** Notes a decision that leaves `current` where it is, and shows it in the run's report. */
+export async function noteDecision(store: Store, decision: Omit<Decision, 'at' | 'report'>): Promise<void> {
+  const report = await reportWith(store, decision);
+  await recordDecision(store, { ...decision, ...(report ? { report } : {}) });
+}
+
+/**
+ * The run's report with the decision in it. A report is for reading: a run that has none, or a summary that another version
+ * wrote, never stands in the way of a decision.
+ */
+async function reportWith(store: Store, decision: Omit<Decision, 'at' | 'report'>): Promise<ArtifactRef | undefined> {
+  return renderWith(store, decision).catch(() => undefined);
+}
+
+async function renderWith(
+  store: Store,
+  { runId, decision, reason: why, release, champion, metrics: figures }: Omit<Decision, 'at' | 'report'>,
+): Promise<ArtifactRef | undefined> {
+  const status = (await store.readRunRecord(runId, RUN_RECORDS.status))?.value as
+    | { steps: { step: string; key?: string }[] }
+    | undefined;
+  const key = status?.steps.find(({ step }) => step === 'renderReport')?.key;
+  const ref = key === undefined ? undefined : (await store.readManifest(key))?.outputs['summary.json'];
+  if (!ref) return undefined;
+  const summary = JSON.parse(Buffer.from(await store.getBytes(ref)).toString()) as RunSummary;
+  const promotion = { decision, why, release, champion, figures };
+  return store.putBytes(Buffer.from(renderReportHtml({ ...summary, promotion })));
 }
 
 /** The view follows; what keeps it from that must not undo or repeat the promotion, which has happened. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SoftflowError } from '../errors.ts';
-import { DigestSchema } from './artifact-ref.ts';
+import { type ArtifactRef, ArtifactRefSchema, DigestSchema } from './artifact-ref.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { FiguresSchema, type MoveResult, type PromoteInput, promoteRelease, releaseMoves } from './releases.ts';
 import type { Store } from './store.ts';
@@ -22,6 +22,8 @@ const DecisionSchema = z.strictObject({
   /** Why, in a sentence. */
   reason: z.string().max(2000),
   metrics: FiguresSchema,
+  /** The run's report, made again with the decision in it. */
+  report: ArtifactRefSchema.optional(),
 });
 export type Decision = z.infer<typeof DecisionSchema>;
 
@@ -79,13 +81,21 @@ export async function readDecision(store: Store, runId: string): Promise<Decisio
   return DecisionSchema.safeParse((await store.readRunRecord(runId, DECISION))?.value).data;
 }
 
+/** Makes a run's report again with a decision in it; undefined when the run has none. */
+export type MakeReport = (decision: Omit<Decision, 'at' | 'report'>) => Promise<ArtifactRef | undefined>;
+
 /** Promotes a run's release and notes it with the run. @throws those of `promoteRelease` */
-export async function promoteRun(store: Store, input: PromoteInput & { runId: string }): Promise<MoveResult> {
+export async function promoteRun(
+  store: Store,
+  input: PromoteInput & { runId: string },
+  makeReport: MakeReport = async () => undefined,
+): Promise<MoveResult> {
   const moved = await promoteRelease(store, input);
   if (!moved.won) return moved;
-  const { runId, release, from, by, at, reason, metrics } = moved.current;
-  if (runId !== null)
-    await recordDecision(store, { decision: 'promoted', runId, release, champion: from, by, at, reason, metrics });
+  const { release, from, by, at, reason, metrics } = moved.current;
+  const decision = { decision: 'promoted' as const, runId: input.runId, release, champion: from, by, reason, metrics };
+  const report = await makeReport(decision);
+  await recordDecision(store, { ...decision, at, ...(report ? { report } : {}) });
   return moved;
 }
 

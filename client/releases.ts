@@ -79,6 +79,11 @@ export class Releases {
     return auditTable(this.#store);
   }
 
+  /** Brings the folder that servers read up to date. @returns its path; undefined before the first promotion */
+  writeView(): Promise<string | undefined> {
+    return writeReleaseView(this.#store);
+  }
+
   /** The runs that have a release, newest first. */
   async list(): Promise<ListedRelease[]> {
     const moves = await releaseMoves(this.#store);

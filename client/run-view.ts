@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { readDecision } from '../artifacts/decisions.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import type { RunStatus } from '../workflows/run-state.ts';
@@ -37,7 +38,17 @@ async function filesOf(store: Store, status: RunStatus): Promise<Map<string, Uin
     const manifest = key && STEPS_WITH_FILES.has(step) ? await store.readManifest(key) : undefined;
     for (const [path, ref] of Object.entries(manifest?.outputs ?? {})) files.set(path, await store.getBytes(ref));
   }
+  await addDecision(store, status.runId, files);
   return files;
+}
+
+/** What was decided about the run's promotion, and the report that shows it. */
+async function addDecision(store: Store, runId: string, files: Map<string, Uint8Array>): Promise<void> {
+  const decision = await readDecision(store, runId);
+  if (!decision) return;
+  const { report, ...words } = decision;
+  files.set('promotion.json', Buffer.from(`${JSON.stringify(words, null, 2)}\n`));
+  if (report) files.set('report.html', await store.getBytes(report));
 }
 
 async function writeInto(path: string, content: Uint8Array): Promise<void> {

@@ -3,6 +3,7 @@ import { type Chart, runCharts } from './charts.ts';
 import { escapeHtml } from './escape.ts';
 import { duration, integer, percent, signed } from './format.ts';
 import { card, contentsHtml, type Section, sectionHtml } from './html-parts.ts';
+import { promotionHtml } from './html-promotion.ts';
 import { answersHtml, examplesHtml, metricTable, slicesHtml } from './html-results.ts';
 import { configHtml, dataHtml, definitionsHtml, epochsHtml, lineageHtml, timingsHtml } from './html-run.ts';
 import { STYLE } from './html-style.ts';
@@ -43,6 +44,7 @@ ${sections.map(sectionHtml).join('\n')}
 function reportSections(run: RunSummary): Section[] {
   return [
     { id: 'says', title: 'What it says', body: findingsHtml(run.findings) + nextHtml(run) },
+    ...(run.promotion ? [{ id: 'promotion', title: 'Promotion', body: promotionHtml(run.promotion) }] : []),
     { id: 'results', title: 'Test results', body: metricTable(run) },
     { id: 'training', title: 'Training', body: chartsHtml(runCharts(run)) + epochsHtml(run) },
     { id: 'slices', title: 'Slices', body: slicesHtml(run) },
@@ -64,10 +66,14 @@ function subtitle(run: RunSummary): string {
   );
 }
 
-/** "{registry: 'movielens-100k'}" -> "movielens-100k"; "{planted: {...}}" -> "planted". */
+/**
+ * "{registry: 'movielens-100k'}" -> "movielens-100k"; "{planted: {...}}" -> "planted"; of a path its last part, as the
+ * head of a report that is passed on is not to tell where somebody's files lie.
+ */
 function sourceName(source: object): string {
   const [kind = 'unknown', value] = Object.entries(source)[0] ?? [];
-  return typeof value === 'string' ? value : kind;
+  if (typeof value !== 'string') return kind;
+  return kind === 'folder' || kind === 'gguf' ? (value.split(/[\\/]/).findLast((part) => part !== '') ?? kind) : value;
 }
 
 function cards(run: RunSummary): string {

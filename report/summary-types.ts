@@ -146,6 +146,18 @@ export interface LineageRow {
   artifacts: { name: string; sha256: string; bytes: number; rows?: number; schema?: string }[];
 }
 
+/** Whether the run became current, and by which figures; known once somebody has asked. */
+export interface PromotionSummary {
+  /** promoted, kept, rejected, superseded or waiting. */
+  decision: string;
+  why: string;
+  release: string;
+  /** The release that it stood against; null: popularity. */
+  champion: string | null;
+  /** Of the judgement: metric, means, gain and its interval, windows, rule; empty when nobody judged. */
+  figures: Record<string, number | string | null>;
+}
+
 /** Everything that the terminal table, the HTML report and the model card show: plain JSON. */
 export interface RunSummary {
   runId: string;
@@ -171,6 +183,8 @@ export interface RunSummary {
   telemetry: { steps: TelemetryRow[]; seconds: number; resumes: number; training?: TrainingSpeed };
   fingerprint: Record<string, unknown>;
   digests: { sftAdapter: string; softAdapter: string };
+  /** Only in the report that is made again when it is decided. */
+  promotion?: PromotionSummary;
 }
 
 /** Of the training that this run did itself, over all its epochs. */

@@ -1,4 +1,5 @@
 import { userInfo } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import type { AuditRow } from '../../artifacts/decisions.ts';
 import type { ListedRelease } from '../../client/releases.ts';
 import type { PromotionOutcome } from '../../workflows/promotion-state.ts';
@@ -84,6 +85,9 @@ export async function releases({ audit, json }: ReleasesOptions, terminal: Termi
     else
       for (const line of table(rows.map((row) => ('what' in row ? auditCells(row) : listCells(row)))))
         terminal.out(line);
+    const view = await session.releases.writeView();
+    if (view !== undefined && !json && !audit)
+      terminal.out(`Servers read ${join(relative(process.cwd(), dirname(view)), 'current')}`);
     return EXIT.ok;
   });
 }

@@ -53,6 +53,7 @@ it('lists, promotes, rejects, rolls back and audits from the store alone', async
     ` wednesday-1 ${keyOf('wednesday-1').slice(0, 12)} 2026-11-25 03:00 rejected: odd`,
     `* tuesday-1 ${keyOf('tuesday-1').slice(0, 12)} 2026-11-24 03:00 number 2 promoted: promoted without the rule`,
     ` monday-1 ${keyOf('monday-1').slice(0, 12)} 2026-11-23 03:00 number 1 promoted: the first`,
+    'Servers read .softflow/releases/current',
   ]);
   expect((await softflow('rollback', '--reason', 'complaints')).out).toContain('monday-1');
   expect((await currentRelease(store))?.release).toBe(keyOf('monday-1'));

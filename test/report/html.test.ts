@@ -27,6 +27,29 @@ describe('HTML report', () => {
     expect(renderReportHtml(bare).match(/<svg /g)).toHaveLength(2);
   });
 
+  it('shows why the run was promoted or kept once that is decided, with the interval', () => {
+    expect(html).not.toContain('id="promotion"');
+    const figures = { metric: 'ndcg@10', challenger: 0.31, champion: 0.25, gain: 0.06, low: 0.021, high: 0.104 };
+    const rule = { windows: 420, confidence: 0.95, minGain: 0 };
+    const champion = 'c'.repeat(64);
+    const promotion = {
+      decision: 'kept',
+      why: 'too <few>',
+      release: 'a'.repeat(64),
+      champion,
+      figures: { ...figures, ...rule },
+    };
+    const decided = renderReportHtml({ ...summary, promotion });
+    const words = decided.replace(/<[^>]+>/g, ' ').replace(/\s+/g, ' ');
+    expect(words).toContain('kept : too &lt;few&gt;');
+    expect(words).toContain('NDCG@10 .3100 .2500 +.060 +.021 to +.104 420 95 % interval above 0');
+    expect(words).toContain('against the champion cccccccccccc');
+    expect(decided).toContain('href="#promotion"');
+    const unjudged = renderReportHtml({ ...summary, promotion: { ...promotion, champion: null, figures: {} } });
+    expect(unjudged).toContain('against popularity');
+    expect(unjudged).not.toContain('95 % interval above');
+  });
+
   it('asks nothing of the network and runs no script', () => {
     expect(html).toContain(`http-equiv="Content-Security-Policy" content="default-src 'none'`);
     expect(html).not.toMatch(/<script|<link|<img|<iframe|<object|@import| src=| href="(?!#)| on[a-z]+=|url\((?!#)/i);
@@ -78,6 +101,13 @@ describe('HTML report', () => {
     expect(page).toContain('Training speed 450 tokens/s mfu 65 %, over 40 s of training');
     expect(page).toMatch(/sft epoch 1 30 s 500 70 % this run/);
     expect(text).not.toContain('Training speed');
+  });
+
+  it('names a model by the last part of its path in the head', () => {
+    const config = { ...smallRun().config, model: { source: { folder: '/home/ana/models/my-llama/' } } };
+    const page = renderReportHtml(buildRunSummary(smallRun({ config })));
+    expect(page).toContain('my-llama on movielens-100k: 96 train');
+    expect(page.split('<section')[0]).not.toContain('/home/ana');
   });
 
   it('counts the self-distilled targets', () => {

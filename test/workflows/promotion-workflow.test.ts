@@ -9,6 +9,7 @@ import { readDecision, releaseOf, type Waiting } from '../../artifacts/decisions
 import { currentRelease, promoteRelease, releaseMoves } from '../../artifacts/releases.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { Releases } from '../../client/releases.ts';
+import { writeRunView } from '../../client/run-view.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
 import { promotionQuery } from '../../workflows/promotion-messages.ts';
 import { promotionId } from '../../workflows/promotion-state.ts';
@@ -111,6 +112,14 @@ test('one that does not pass the rule stays out, unless a person passes over it'
   expect(kept.why).toContain('minGain 1');
   expect(await served()).toBe(await keyOf('first'));
   expect(await readDecision(store, 'worse')).toMatchObject({ decision: 'kept', by: 'anna' });
+  const view = await writeRunView(store, 'worse', join(folder, 'runs'));
+  expect(JSON.parse(await readFile(join(view, 'promotion.json'), 'utf8'))).toMatchObject({
+    decision: 'kept',
+    by: 'anna',
+  });
+  const report = await readFile(join(view, 'report.html'), 'utf8');
+  expect(report).toContain('<strong>kept</strong>');
+  expect(report).toMatch(/95 % interval [+-]\.\d{3} to/);
   const offline = new Releases({ store });
   expect(await offline.promote('worse', { ...NIGHTLY, force: true })).toMatchObject({
     decision: 'promoted',
