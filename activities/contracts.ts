@@ -269,6 +269,8 @@ export interface EncodeTitlesResult {
 export interface Circumstances {
   runId: string;
   checkpointEverySeconds: number;
+  /** How many checkpoints of a step at work stay; by default as many as the store keeps by itself. */
+  checkpointsKept?: number;
   /** Which part of the tiles this activity computes; all of them by default. */
   shard?: { index: number; count: number };
   allowDifferentBackend: boolean;

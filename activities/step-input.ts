@@ -88,6 +88,7 @@ const REQUIRED_INPUTS: Record<StepName, readonly string[]> = {
 const CircumstancesSchema = z.strictObject({
   runId: z.string(),
   checkpointEverySeconds: z.number().positive(),
+  checkpointsKept: z.int().min(2).optional(),
   shard: z.strictObject({ index: count, count: z.int().positive() }).optional(),
   allowDifferentBackend: z.boolean(),
   stallTimeoutSeconds: z.number().positive(),

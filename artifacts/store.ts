@@ -191,6 +191,11 @@ export class Store {
     return this.#run(runId, kind).latest((value) => value);
   }
 
+  /** When a record of a run was written, in milliseconds since the epoch. */
+  async runRecordTime(runId: string, kind: string, n: number): Promise<number | undefined> {
+    return this.#run(runId, kind).createdAt({ slot: '', n });
+  }
+
   /** All whole records of a kind, oldest first. */
   async listRunRecords(runId: string, kind: string): Promise<Numbered[]> {
     return this.#run(runId, kind).readAll();

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { DataConfigSchema } from './data-config.ts';
 import { PromoteConfigSchema } from './promote-config.ts';
+import { RetentionConfigSchema } from './retention-config.ts';
 import { NotifyConfigSchema, RetrainConfigSchema, WarmStartSchema } from './retrain-config.ts';
 
 const int = (min: number, max = Number.MAX_SAFE_INTEGER) => z.int().min(min).max(max);
@@ -107,6 +108,7 @@ export const RunConfigSchema = z
     retrain: RetrainConfigSchema.prefault({}).describe('What a schedule does beyond one run.'),
     notify: NotifyConfigSchema.prefault({}).describe('Who is told what became of a retrain.'),
     checkpoint: z.strictObject({ every: z.number().positive().default(60).describe('Seconds.') }).prefault({}),
+    retention: RetentionConfigSchema.prefault({}).describe('What of a run stays in the store.'),
     shards: int(1, 1024).default(1).describe('In how many activities a tile step runs; cannot change a byte.'),
     allowDifferentBackend: z.boolean().default(false),
     stallTimeout: z

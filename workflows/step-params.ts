@@ -57,6 +57,7 @@ const CIRCUMSTANCES: ReadonlySet<string> = new Set([
   'retrain',
   'notify',
   'checkpoint',
+  'retention',
   'shards',
   'stallTimeout',
   'cost',

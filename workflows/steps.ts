@@ -152,6 +152,7 @@ function circumstances({ id, config }: Run, part?: { index: number; count: numbe
   return {
     runId: id,
     checkpointEverySeconds: config.checkpoint.every,
+    checkpointsKept: config.retention.checkpoints,
     ...(part ? { shard: part } : {}),
     allowDifferentBackend: config.allowDifferentBackend,
     stallTimeoutSeconds: config.stallTimeout,

@@ -253,11 +253,13 @@ class Epoch {
   private async save(): Promise<void> {
     const { epoch } = this.input.params;
     const { step, microBatch } = this.figures;
+    const { checkpointsKept } = this.input.circumstances;
     this.state.figures = this.figures;
     await saveCheckpoint(this.context.store, this.input.key, {
       position: [epoch, step, microBatch],
       fingerprint: this.context.fingerprint,
       blob: encodeTrainingState(this.state),
+      ...(checkpointsKept === undefined ? {} : { keep: { last: checkpointsKept } }),
     });
     this.lastSave = Date.now();
   }

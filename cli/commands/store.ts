@@ -6,6 +6,7 @@ import { collectGarbage, type GarbageReport } from '../../artifacts/gc.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { type Finding, type VerifyReport, verifyStore } from '../../artifacts/verify.ts';
 import { type ForgetUserReport, forgetUser } from '../../client/forget-user.ts';
+import { expiredSteps } from '../../client/retention.ts';
 import { countPersonRows, hasPersons } from '../../datasets/person-rows.ts';
 import { SoftflowError } from '../../errors.ts';
 import { durationMs } from '../../workflows/duration.ts';
@@ -73,7 +74,9 @@ export async function gc(options: GcCommandOptions, terminal: Terminal): Promise
   const graceMs = parseGrace(options.grace);
   const dryRun = options.dryRun === true;
   const store = await openStore(options.store ?? STORE_FOLDER, { readOnly: dryRun });
-  const report = await collectGarbage(store, { graceMs, dryRun });
+  const expired = await expiredSteps(store);
+  if (!dryRun) for (const key of expired) await store.forgetManifest(key);
+  const report = { expired, ...(await collectGarbage(store, { graceMs, dryRun })) };
   if (options.json) terminal.out(JSON.stringify({ store: store.root, dryRun, ...report }, null, 2));
   else printCollection(store.root, report, options.grace, dryRun, terminal);
   return EXIT.ok;
@@ -88,7 +91,7 @@ function parseGrace(text: string): number {
 
 function printCollection(
   root: string,
-  { live, setAside, restored, deleted, removed, bytesFreed }: GarbageReport,
+  { expired, live, setAside, restored, deleted, removed, erased, bytesFreed }: GarbageReport & { expired: string[] },
   grace: string,
   dryRun: boolean,
   terminal: Terminal,
@@ -99,6 +102,8 @@ function printCollection(
     `${restored.length} set aside earlier and in use after all: put back`,
     `${deleted.length} set aside earlier: gone for good`,
     `${removed.length} tiles, checkpoints and unfinished files that nobody needs: gone`,
+    ...(expired.length > 0 ? [`${expired.length} steps of ended runs: let go by the retention of their recipes`] : []),
+    ...(erased.length > 0 ? [`${erased.length} files of forgotten users: erased`] : []),
   ];
   terminal.out(`${oneLine(root, 300)}${dryRun ? ' (dry run: nothing was changed)' : ''}`);
   for (const line of lines) terminal.out(`  ${line}`);

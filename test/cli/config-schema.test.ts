@@ -51,6 +51,7 @@ describe('the schema of a recipe', () => {
       'soft.maxEpochs',
       'notify.webhook.urlEnv',
       'notify.command',
+      'retention.days',
       'cost.perHour',
     ]);
   });

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import { findingsExitCode } from '../../cli/exit-codes.ts';
 import { runCli } from '../../cli/program.ts';
 import { openTerminal } from '../../cli/terminal.ts';
 import { encodeDistilled, encodeTable, encodeWindows } from '../../datasets/tables.ts';
+import { RunConfigSchema } from '../../workflows/run-config.ts';
 import { manifestOf } from '../artifacts/fixtures.ts';
 
 let folder: string;
@@ -159,6 +160,27 @@ test('Garbage goes in two collections; without roots nothing does.', async () =>
   root = join(folder, 'other');
   await (await openStore(root, { create: true })).putBytes(Buffer.from('rootless'));
   expect(await softflow('gc', '--grace', '0s')).toMatchObject({ code: 1, err: expect.stringContaining('GC_REFUSED') });
+});
+
+test('A collection lets go what the recipes of ended runs do not keep.', async () => {
+  await fill();
+  const config = { model: { source: { folder: 'm' } }, data: { source: { registry: 'movielens-100k' } } };
+  await store.putRunRecord('night-1', 'config', RunConfigSchema.parse({ ...config, retention: { days: 30 } }));
+  const steps = Object.entries(KEYS).map(([id, key]) => ({ id, key, step: id === 'release' ? id : 'evaluate' }));
+  await store.putRunRecord('night-1', 'status', { phase: 'completed', steps });
+  const then = new Date(Date.now() - 31 * 24 * 60 * 60 * 1000);
+  for (const n of await readdir(join(root, 'runs/night-1/status')))
+    await utimes(join(root, 'runs/night-1/status', n), then, then);
+  const expired = [KEYS.prepare, KEYS.distil, KEYS.train];
+  expect((await softflow('gc', '--dry-run', '--json')).json()).toMatchObject({ expired });
+  expect(await store.readManifest(KEYS.train)).toBeDefined();
+  expect((await softflow('gc', '--grace', '0s', '--json')).json()).toMatchObject({ expired, live: 1 });
+  await softflow('gc', '--grace', '0s');
+  expect(await store.readManifest(KEYS.train)).toBeUndefined();
+  // Of another run of the same recipe they would be made again.
+  expect(await store.isForgotten(KEYS.train)).toBe(false);
+  expect(Object.keys((await store.readManifest(KEYS.release))?.outputs ?? {})).toHaveLength(1);
+  expect(await readdir(join(root, 'blobs'))).toHaveLength(1);
 });
 
 test('Forgetting a user says what is affected, asks for --yes, and leaves no byte of it.', async () => {
