@@ -9,6 +9,7 @@ import type { PrepareDataParams } from '../../activities/contracts.ts';
 import { prepareData } from '../../activities/prepare-data.ts';
 import { finishStep } from '../../activities/step-result.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { releasedDigests } from '../../cli/disturbed-run.ts';
 import { configuredTarget } from '../../client/connect.ts';
 import { readReleasedRun } from '../../client/run-results.ts';
 import { Runs } from '../../client/runs.ts';
@@ -48,6 +49,14 @@ test('RUN_AMBIGUOUS: the beginning of an id fits several runs', async () => {
   await expect(new Runs({ store }).find('demo-1')).rejects.toMatchObject({
     code: 'RUN_AMBIGUOUS',
     message: expect.stringMatching(/demo-1a, demo-1b|demo-1b, demo-1a/),
+  });
+});
+
+test('RUN_FAILED: a run that released nothing is asked for its digests', async () => {
+  const status = { runId: 'demo-1', phase: 'stopped', steps: [] } as unknown as Parameters<typeof releasedDigests>[1];
+  await expect(releasedDigests(store, status)).rejects.toMatchObject({
+    code: 'RUN_FAILED',
+    message: expect.stringContaining('demo-1 is stopped'),
   });
 });
 

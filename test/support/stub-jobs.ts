@@ -32,7 +32,7 @@ import { isHeld } from './stub-hold.ts';
  * Job bodies without tensors: every number is a hash of what it depends on, saved by tile and micro-batch as the real
  * ones are, so that the machinery around them can be tested with real kills. What goes wrong is told by environment
  * variables: `STUB_DELAY_MS` a unit of work, `STUB_CRASH` ("trainEpoch, micro-batch 3": dies there every time),
- * `STUB_HANG` (stops moving there, once), `STUB_FAIL_ONCE` (a retryable fault), `STUB_DISTANCE` (a fixed distance).
+ * `STUB_FORGET` (a step that never puts its tiles together), `STUB_HANG` (stops moving there, once), `STUB_FAIL_ONCE` (a retryable fault), `STUB_DISTANCE` (a fixed distance).
  * Where a job is to wait is told by a file beside the store, see `stub-hold.ts`.
  */
 export const FINGERPRINT = { backend: 'stub' };
@@ -108,7 +108,7 @@ async function inTiles<Row>(
     });
   }
   const tiles = await context.store.listTiles(input.key);
-  if (tiles.length < total) return null;
+  if (tiles.length < total || process.env['STUB_FORGET'] === input.step) return null;
   const parts = await Promise.all(
     tiles.map(async ({ blob }) => JSON.parse(Buffer.from(await context.store.getBytes(blob)).toString()) as Row[]),
   );

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openStore } from '../../artifacts/store.ts';
 import { connect } from '../../client/connect.ts';
@@ -99,5 +100,19 @@ test('a server that cannot start says where to look', async () => {
     expect(await readFile(join(devPaths(stateFolder).logs, 'server.log'), 'utf8')).toContain('broken');
   } finally {
     process.env['PATH'] = path;
+  }
+});
+
+test('a supervisor that dies before it can say why is told, with its log', async () => {
+  const kept = process.env['NODE_OPTIONS'];
+  process.env['NODE_OPTIONS'] = `--import ${pathToFileURL(join(stateFolder, 'nowhere.mjs')).href}`;
+  try {
+    await expect(ensureEmbedded(await options())).rejects.toMatchObject({
+      code: 'DEV_NOT_STARTED',
+      message: expect.stringContaining('supervisor.log'),
+    });
+    expect(await readFile(join(devPaths(stateFolder).logs, 'supervisor.log'), 'utf8')).toContain('nowhere.mjs');
+  } finally {
+    process.env['NODE_OPTIONS'] = kept;
   }
 });

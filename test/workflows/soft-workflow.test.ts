@@ -192,6 +192,14 @@ describe('a run that cannot succeed ends with a code', () => {
     expect(failure.message).toContain('5000');
   });
 
+  test('for a step whose shards have all ended without a whole, which can be resumed', async () => {
+    process.env['STUB_FORGET'] = 'measureDistance';
+    await openWorker('forgetful');
+    const failure = await failureOf(await startSoft(server, 'forgetful'));
+    expect(failure).toMatchObject({ type: 'STEP_INCOMPLETE', nonRetryable: true });
+    expect(failure.message).toMatch(/All shards of ".*distance.*" have ended.*Resume the run/i);
+  });
+
   test('for a base model that makes no mistakes, and says so in the status and in the store', async () => {
     process.env['STUB_DISTANCE'] = '0';
     await openWorker('zero');
