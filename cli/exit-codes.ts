@@ -25,6 +25,7 @@ const BY_CODE: [prefix: string, code: number][] = [
   ['SCHEDULE_', EXIT.usage],
   ['RELEASE_NOT_FOUND', EXIT.usage],
   ['RELEASE_AMBIGUOUS', EXIT.usage],
+  ['RECIPE_EXISTS', EXIT.usage],
   ['INTERRUPTED', EXIT.detached],
   ['WILL_NOT_FIT', EXIT.willNotFit],
   ['STORE_DAMAGED', EXIT.damaged],

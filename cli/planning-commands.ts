@@ -1,9 +1,28 @@
 import type { DemoOptions } from './commands/demo.ts';
+import type { InitOptions } from './commands/init.ts';
 import type { LogsOptions } from './commands/logs.ts';
 import { jsonOption, type Registry, setOption } from './register.ts';
 
 /** Commands around a run: what comes before it and what it has said. */
 export function registerPlanning({ program, command, run, terminal }: Registry): void {
+  command(
+    'init [file]',
+    'write a commented recipe, from a template or over your own data; overwrites nothing',
+    'softflow init my.yaml --from interactions.csv --items items.csv',
+    'softflow init my.yaml',
+    'softflow init big.yaml --template ml-100k',
+  )
+    .option('--from <data>', 'your interactions; format and columns are found out')
+    .option('--items <data>', 'titles of the items, when they are in another file')
+    .option('--template <name>', 'a recipe that comes with softflow (default: csv)')
+    .addOption(jsonOption())
+    .action(
+      run(async (file: string | undefined, options: InitOptions) => {
+        const { init } = await import('./commands/init.ts');
+        return init(file ?? 'softflow.yaml', options, terminal);
+      }),
+    );
+
   command(
     'plan <recipe>',
     'what a run would reuse, resume and run, why, and what it takes; computes nothing of it',

@@ -39,7 +39,7 @@ export async function convert(
 }
 
 /** A database in a folder of its own, which is gone afterwards. */
-async function withDuck<T>(work: (duck: Duck) => Promise<T>): Promise<T> {
+export async function withDuck<T>(work: (duck: Duck) => Promise<T>): Promise<T> {
   const { Duck } = await import('../../datasets/duck.ts');
   const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-data-'));
   try {
