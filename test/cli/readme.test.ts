@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -28,7 +28,8 @@ describe('the README', () => {
   });
 
   it('names only commands that there are', () => {
-    const program = readFileSync(join(root, 'cli', 'program.ts'), 'utf8');
+    const files = readdirSync(join(root, 'cli')).filter((name) => /(^program|-commands)\.ts$/.test(name));
+    const program = files.map((name) => readFileSync(join(root, 'cli', name), 'utf8')).join('\n');
     const table = section('Commands').match(/^\| `[^|]+\|/gm) ?? [];
     const commands = table.flatMap((cell) => [...cell.matchAll(/`(?:softflow )?([a-z]+)/g)].map((match) => match[1]));
     expect(commands).toContain('doctor');
