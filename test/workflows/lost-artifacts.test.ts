@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WorkflowFailedError } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { verifyStore } from '../../artifacts/verify.ts';
+import { forgetUser } from '../../client/forget-user.ts';
+import { countPersonRows, hasPersons } from '../../datasets/person-rows.ts';
+import { decodeWindows } from '../../datasets/tables.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
 import { statusQuery } from '../../workflows/messages.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
@@ -15,12 +20,15 @@ import { startTestServer, type TestServer } from '../support/temporal.ts';
 let server: TestServer;
 let folder: string;
 const workers: RunningWorker[] = [];
+let calmId: string;
 let undisturbed: Record<string, string>;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'softflow-lost-'));
   server = await startTestServer();
   await openWorker('calm');
-  const status = await (await startSoft(server, 'calm')).result();
+  const handle = await startSoft(server, 'calm');
+  calmId = handle.workflowId;
+  const status = await handle.result();
   undisturbed = await releasedFiles(await openStore(join(folder, 'calm')), status);
 });
 afterAll(async () => {
@@ -105,4 +113,31 @@ test('What cannot be made again ends the run with an error that names it. (R8)',
     message: expect.stringContaining(windows?.sha256 ?? 'nothing'),
   });
   faultFigure(context, 1, 'or an error that names it');
+});
+
+test('A forgotten user is gone with all that was trained on them, and the same recipe says so instead of bringing them back.', async () => {
+  const store = await openStore(join(folder, 'calm'));
+  const status = await store.readRunRecord(calmId, 'status');
+  const { steps } = status!.value as RunStatus;
+  const outputOf = async (id: string, name: string) =>
+    (await store.readManifest(steps.find((step) => step.id === id)?.key ?? ''))?.outputs[name] as ArtifactRef;
+  const [{ userId } = { userId: '' }] = decodeWindows(await store.getBytes(await outputOf('prepare', 'windowsTrain')));
+  const adapter = await outputOf('release', 'adapter/adapter_model.safetensors');
+  const countRows = async (ref: ArtifactRef) =>
+    hasPersons(ref.schema) ? countPersonRows(await store.pathOf(ref), ref.schema, userId) : 0;
+
+  const report = await forgetUser(store, { countRows });
+  expect(new Set(report.tables.map(({ schema }) => schema))).toContain('interactions');
+  const forgotten = steps.filter(({ key }) => report.steps.some((step) => step.key === key)).map(({ id }) => id);
+  const trainedOn = /^(prepare|s.*-train|self-distil|soft-.-distance|.*-validate|test-s.*|release|report)$/;
+  expect(forgotten).toEqual(expect.arrayContaining(steps.map(({ id }) => id).filter((id) => trainedOn.test(id))));
+  // Titles are nobody's.
+  expect(forgotten).not.toContain('encode');
+  expect(report).toMatchObject({ runs: [calmId], releases: [{ current: false }] });
+  expect(await store.has(adapter)).toBe(false);
+  expect((await verifyStore(store, { readData: true })).findings).toEqual([]);
+
+  const error = await (await startSoft(server, 'calm')).result().catch((caught: unknown) => caught);
+  expect((error as WorkflowFailedError).cause).toMatchObject({ type: 'STEP_FORGOTTEN', nonRetryable: true });
+  expect(await store.has(adapter)).toBe(false);
 });
