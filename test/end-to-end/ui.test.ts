@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { promoteRelease } from '../../artifacts/releases.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { LastingSource } from '../../cli/ui-source.ts';
 import { readRunFile } from '../../client/run-results.ts';
 import { Runs } from '../../client/runs.ts';
+import { Schedules } from '../../client/schedules.ts';
 import { type RunningUi, startUi } from '../../ui/server.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
@@ -14,6 +16,7 @@ import { openBrowser, openPage, type Watched } from '../support/browser.ts';
 import { startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
+import { until } from '../support/until.ts';
 
 /** The page over a real server, store and worker; only the tensor work is a stub. */
 const { browser, title } = await openBrowser();
@@ -100,6 +103,23 @@ describe.skipIf(!browser)(`softflow ui over a run at work ${title}`, () => {
       }
       if (at === 'page') await page.getByRole('link', { name: /^Report/ }).click();
     }
+  });
+
+  it('shows schedules as the server has them, and releases as the store has them', async () => {
+    const schedules = new Schedules({ client: server.client, store, taskQueue: 'ui' });
+    await schedules.create('nightly', { config: RunConfigSchema.parse(tinyConfig()), cron: '0 3 * * *' });
+    // The server lists what it has created a moment later.
+    await until(async () => typeof (await schedules.list())[0]?.next === 'string', 60);
+    const { status } = await source.look(runId);
+    const release = status.steps.find(({ step }) => step === 'release')?.key as string;
+    await promoteRelease(store, { release, runId, expected: 0, by: 'ana', reason: 'the first', metrics: {} });
+    await page.goto(new URL('/schedules', ui.url).href);
+    expect(await page.getByRole('row', { name: /nightly/ }).textContent()).toMatch(
+      /nightly0 3 \* \* \*UTCactive\d{4}-/,
+    );
+    await page.getByRole('link', { name: 'Releases' }).click();
+    const row = page.getByRole('row', { name: /the first/ });
+    expect(await row.textContent()).toContain(`1 currentpromote${release.slice(0, 12)}${runId}ana`);
   });
 
   it('asked nothing of anybody else, and had nothing to complain of', () => {
