@@ -322,6 +322,9 @@ export interface Progress {
   unit: string;
   /** Units a second in this attempt. */
   rate?: number;
+  tokensPerSecond?: number;
+  /** Share of the machine's rate of matrix products that is useful work. */
+  mfu?: number;
   secondsLeft?: number;
   loss?: number;
   checkpoint?: string;

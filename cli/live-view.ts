@@ -85,10 +85,15 @@ export function progressText(progress: Progress): string {
 
 const rateText = ({ rate, unit }: Progress): string =>
   rate === undefined ? '' : `${formatNumber(rate)} ${oneLine(unit, 20)}/s`;
+const speedText = ({ tokensPerSecond, mfu }: Progress): string =>
+  [
+    ...(tokensPerSecond === undefined ? [] : [`${formatNumber(tokensPerSecond)} tokens/s`]),
+    ...(mfu === undefined ? [] : [`mfu ${mfu.toFixed(2)}`]),
+  ].join('   ');
 const leftText = ({ secondsLeft }: Progress): string =>
   secondsLeft === undefined ? '' : `${formatSeconds(secondsLeft)} left`;
 
-/** `loss 1.53   lambda 0.0613   distance 29.3   validation HR@10 0.0123`. */
+/** `loss 1.53   lambda 0.0613   distance 29.3   validation HR@10 0.0123   325 tokens/s   mfu 0.79`. */
 export function latestFigures({ status, progress }: LiveRun): string {
   const { latest } = status;
   const loss = progress.find((entry) => entry.loss !== undefined)?.loss ?? latest.loss;
@@ -100,9 +105,8 @@ export function latestFigures({ status, progress }: LiveRun): string {
     ['validation HR@10', hr],
     ['existing titles', latest.validation?.existingTitles],
   ];
-  return figures
-    .flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${formatNumber(value)}`]))
-    .join('   ');
+  const known = figures.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${formatNumber(value)}`]));
+  return [...known, ...progress.map(speedText).filter(Boolean)].join('   ');
 }
 
 /** What changed between two looks at a run; the lines of a log and of `--json`. */
@@ -184,6 +188,7 @@ export function eventLine(event: RunEvent): string {
         oneLine(event.position, 80),
         shareText(event),
         rateText(event),
+        speedText(event),
         leftText(event),
         lossText(event),
       ]

@@ -268,14 +268,14 @@ class Epoch {
     const { figures } = this;
     const total = samplesOf(this.plan);
     const done = samplesOf(this.plan.slice(0, figures.step)) + samplesOf([this.plan[figures.step]], figures.microBatch);
-    const rate = this.samplesDone / Math.max((Date.now() - this.started) / 1000, 1e-3);
+    const { seconds: _, rate, ...speed } = this.rates();
     this.context.progress({
       step: 'trainEpoch',
       position: positionOf(this.input, figures, this.plan),
       done,
       total,
       unit: 'samples',
-      ...(this.samplesDone > 0 && { rate, secondsLeft: (total - done) / rate, loss: this.meanLoss() }),
+      ...(this.samplesDone > 0 && { rate, ...speed, secondsLeft: (total - done) / rate, loss: this.meanLoss() }),
       ...(resumed !== undefined && { resumed }),
     });
   }
@@ -290,7 +290,7 @@ class Epoch {
     );
   }
 
-  /** Figures of this attempt, to be asked for when it is over: measuring the machine's limit takes a moment. */
+  /** Figures of this attempt. The machine's limit is measured once in a process, after the first micro-batch. */
   rates() {
     const seconds = Math.max((Date.now() - this.started) / 1000, 1e-3);
     const limit =

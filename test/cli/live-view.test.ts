@@ -73,6 +73,13 @@ describe('the live view', () => {
     expect(renderRun(later, 100, plain).at(-1)).toBe('  loss 1.4   lambda 0.0613   distance 29.3');
   });
 
+  it('shows how near the machine training is to its limit, where the heartbeat tells', () => {
+    const fast: LiveRun = { ...run, progress: [{ ...progress, tokensPerSecond: 325.4, mfu: 0.789 }] };
+    expect(renderRun(fast, 160, plain).join('\n')).toContain('325 tokens/s   mfu 0.79');
+    expect(progressEvents(undefined, fast).map(eventLine)[0]).toContain('325 tokens/s   mfu 0.79');
+    expect(renderRun(run, 160, plain).join('\n')).not.toContain('mfu');
+  });
+
   it('says that a running step without progress is starting', () => {
     expect(renderRun({ ...run, progress: [] }, 100, plain)[3]).toBe('> sft          SFT epoch 2: train  starting');
   });
