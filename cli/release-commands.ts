@@ -10,7 +10,7 @@ export function registerReleases({ command, run, terminal }: Registry): void {
     'softflow promote nightly-3f2a --reason "reviewed by hand"',
     'softflow promote nightly-3f2a --force --reason "the rule is too strict for this data"',
   )
-    .option('--reason <text>', 'why, for the audit table', '')
+    .option('--reason <text>', 'why, for the audit table')
     .option('--force', 'pass over the rule')
     .addOption(jsonOption())
     .addHelpText('after', '\nExit codes: 0 the run is current, 4 it does not pass the rule and the champion stays.')
@@ -41,7 +41,7 @@ export function registerReleases({ command, run, terminal }: Registry): void {
     'softflow rollback --to nightly-3f2a',
   )
     .option('--to <release>', 'a release that was current once: its key, the beginning of it, or its run')
-    .option('--reason <text>', 'why, for the audit table', '')
+    .option('--reason <text>', 'why, for the audit table')
     .addOption(jsonOption())
     .action(
       run(async (options: RollbackOptions) => {

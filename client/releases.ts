@@ -132,7 +132,8 @@ export class Releases {
       return;
     }
     const champion = (await currentRelease(this.#store))?.release ?? null;
-    await recordDecision(this.#store, { decision: 'rejected', runId, release, champion, ...wish, metrics: {} });
+    const metrics = await this.#figures(runId, champion);
+    await recordDecision(this.#store, { decision: 'rejected', runId, release, champion, ...wish, metrics });
   }
 
   /**
@@ -199,10 +200,17 @@ export class Releases {
     if (champion === release)
       return { ...outcome, decision: 'kept', why: 'its release is current already', number: null };
     const expected = before?.number ?? 0;
-    const { won, current } = await promoteRun(this.#store, { release, runId, expected, by, reason: why, metrics: {} });
+    const metrics = await this.#figures(runId, champion);
+    const { won, current } = await promoteRun(this.#store, { release, runId, expected, by, reason: why, metrics });
     if (!won) throw movedMeanwhile(current);
     await writeReleaseView(this.#store);
     return { ...outcome, decision: 'promoted', number: current.number };
+  }
+
+  /** What a person knew when they passed over the rule: the last judgement, if it was made against this champion. */
+  async #figures(runId: string, champion: string | null): Promise<Decision['metrics']> {
+    const decision = await readDecision(this.#store, runId);
+    return decision?.champion === champion ? decision.metrics : {};
   }
 
   async #rule(runId: string): Promise<PromoteConfig> {

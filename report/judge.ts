@@ -69,7 +69,7 @@ export function judgeChallenger(input: JudgeInput): Judgement {
 function sentence({ metric, opponent, gain, ...judged }: Omit<Judgement, 'why'>): string {
   const { confidence, windows, wins, losses, minGain, promote } = judged;
   const { mean, low, high } = gain ?? { mean: 0, low: 0, high: 0 };
-  const rival = opponent === 'champion' ? 'the champion' : 'popularity (nothing is promoted yet)';
+  const rival = opponent === 'champion' ? 'the champion' : 'popularity, as nothing is promoted yet';
   const measured =
     `${metric.toUpperCase()} ${signed(mean)} against ${rival} (${percent(confidence)} interval ` +
     `${signed(low)} to ${signed(high)}; better on ${integer(wins)}, worse on ${integer(losses)} of ${integer(windows)} windows)`;

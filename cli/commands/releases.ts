@@ -1,21 +1,21 @@
 import { userInfo } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import type { AuditRow } from '../../artifacts/decisions.ts';
-import type { ListedRelease } from '../../client/releases.ts';
+import type { ListedRelease, Releases } from '../../client/releases.ts';
 import type { PromotionOutcome } from '../../workflows/promotion-state.ts';
 import { EXIT } from '../exit-codes.ts';
-import { hasStore, openSession, type Session } from '../session.ts';
+import { hasStore, openSession, openStoredRuns, type Session } from '../session.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
 export interface PromoteOptions {
-  reason: string;
+  reason?: string;
   force?: boolean;
   json?: boolean;
 }
 
 export interface RollbackOptions {
   to?: string;
-  reason: string;
+  reason?: string;
   json?: boolean;
 }
 
@@ -30,7 +30,7 @@ const REASON_WIDTH = 120;
 
 /** Makes a finished run current; without --force only if it passes the rule, which may need the champion to be tested. */
 export async function promote(name: string, options: PromoteOptions, terminal: Terminal): Promise<number> {
-  const { force = false, reason } = options;
+  const { force = false, reason = '' } = options;
   return withSession(force ? 'if running' : 'start', async ({ runs, releases }) => {
     const outcome = await releases.promote(await runs.find(name), { by: whoAmI(), reason, force });
     if (options.json) terminal.out(JSON.stringify(outcome, null, 2));
@@ -61,16 +61,21 @@ export async function reject(name: string, { reason }: { reason: string }, termi
 }
 
 export async function rollback(options: RollbackOptions, terminal: Terminal): Promise<number> {
-  const { to, reason, json } = options;
-  return withSession('if running', async ({ releases }) => {
-    const move = await releases.rollback({ by: whoAmI(), reason, ...(to === undefined ? {} : { to }) });
-    if (json) terminal.out(JSON.stringify(move, null, 2));
-    else {
-      const [now, before] = [move.release, move.from ?? ''].map((key) => key.slice(0, SHORT));
-      terminal.out(`${move.runId ?? 'release'} (${now}) is current again, number ${move.number}; it was ${before}.`);
-    }
-    return EXIT.ok;
-  });
+  const { to, reason = '', json } = options;
+  const releases = await storedReleases();
+  const move = await releases.rollback({ by: whoAmI(), reason, ...(to === undefined ? {} : { to }) });
+  if (json) terminal.out(JSON.stringify(move, null, 2));
+  else {
+    const [now, before] = [move.release, move.from ?? ''].map((key) => key.slice(0, SHORT));
+    terminal.out(`${move.runId ?? 'release'} (${now}) is current again, number ${move.number}; it was ${before}.`);
+  }
+  return EXIT.ok;
+}
+
+/** Releases as the store alone knows them: going back must not wait for a server. */
+async function storedReleases(): Promise<Releases> {
+  const [{ Releases }, { store }] = await Promise.all([import('../../client/releases.ts'), openStoredRuns()]);
+  return new Releases({ store });
 }
 
 export async function releases({ audit, json }: ReleasesOptions, terminal: Terminal): Promise<number> {
@@ -78,18 +83,16 @@ export async function releases({ audit, json }: ReleasesOptions, terminal: Termi
     terminal.out(json ? '[]' : NONE);
     return EXIT.ok;
   }
-  return withSession('if running', async (session) => {
-    const rows = audit ? await session.releases.audit() : await session.releases.list();
-    if (json) terminal.out(JSON.stringify(rows, null, 2));
-    else if (rows.length === 0) terminal.out(NONE);
-    else
-      for (const line of table(rows.map((row) => ('what' in row ? auditCells(row) : listCells(row)))))
-        terminal.out(line);
-    const view = await session.releases.writeView();
-    if (view !== undefined && !json && !audit)
-      terminal.out(`Servers read ${join(relative(process.cwd(), dirname(view)), 'current')}`);
-    return EXIT.ok;
-  });
+  const stored = await storedReleases();
+  const rows = audit ? await stored.audit() : await stored.list();
+  if (json) terminal.out(JSON.stringify(rows, null, 2));
+  else if (rows.length === 0) terminal.out(NONE);
+  else
+    for (const line of table(rows.map((row) => ('what' in row ? auditCells(row) : listCells(row))))) terminal.out(line);
+  const view = await stored.writeView();
+  if (view !== undefined && !json && !audit)
+    terminal.out(`Servers read ${join(relative(process.cwd(), dirname(view)), 'current')}`);
+  return EXIT.ok;
 }
 
 const NONE = 'No releases yet: a run has one when it has reached its end. Next: softflow promote latest';

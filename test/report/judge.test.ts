@@ -68,7 +68,7 @@ describe('a challenger', () => {
   it('says against whom it stood when nothing is promoted yet', () => {
     const judged = judge(repeat(100, 1), repeat(100, 20), { opponent: 'popularity' });
     expect(judged).toMatchObject({ promote: true, opponent: 'popularity' });
-    expect(judged.why).toContain('against popularity (nothing is promoted yet)');
+    expect(judged.why).toContain('against popularity, as nothing is promoted yet (95 % interval');
   });
 });
 
