@@ -3,20 +3,17 @@ import { RecordBatchReader } from 'apache-arrow';
 import { SoftflowError } from '../errors.ts';
 import { SCHEMAS } from './schemas.ts';
 
-type PersonTableName = 'interactions' | 'windows' | 'distilled' | 'distances' | 'predictions';
+type TableName = keyof typeof SCHEMAS;
 
-/** The column of each table with rows of persons that says whose a row is; a window's id begins with its user's. */
-const OWNER_COLUMN: Record<PersonTableName, 'userId' | 'windowId'> = {
-  interactions: 'userId',
-  windows: 'userId',
-  distilled: 'windowId',
-  distances: 'windowId',
-  predictions: 'windowId',
-};
+/** The column that says whose a row is; a window's id begins with its user's. */
+function ownerColumn(schema: TableName): 'userId' | 'windowId' | undefined {
+  const names = SCHEMAS[schema].fields.map(({ name }) => name);
+  return (['userId', 'windowId'] as const).find((name) => names.includes(name));
+}
 
 /** Whether a table, by the name of its schema, holds rows of persons. */
-export function hasPersons(schema: string | undefined): schema is PersonTableName {
-  return schema !== undefined && Object.hasOwn(OWNER_COLUMN, schema);
+export function hasPersons(schema: string | undefined): schema is TableName {
+  return schema !== undefined && Object.hasOwn(SCHEMAS, schema) && ownerColumn(schema as TableName) !== undefined;
 }
 
 /**
@@ -24,8 +21,8 @@ export function hasPersons(schema: string | undefined): schema is PersonTableNam
  *
  * @throws SoftflowError `TABLE_SCHEMA` when the file does not have the column
  */
-export async function countPersonRows(path: string, schema: PersonTableName, userId: string): Promise<number> {
-  const name = OWNER_COLUMN[schema];
+export async function countPersonRows(path: string, schema: TableName, userId: string): Promise<number> {
+  const name = ownerColumn(schema) ?? 'userId';
   const file = await open(path);
   try {
     let rows = 0;
@@ -44,7 +41,7 @@ function userOf(value: string, column: 'userId' | 'windowId'): string {
   return column === 'userId' ? value : value.slice(0, value.lastIndexOf(':'));
 }
 
-function lacksColumn(path: string, schema: PersonTableName, column: string): SoftflowError {
+function lacksColumn(path: string, schema: TableName, column: string): SoftflowError {
   const expected = SCHEMAS[schema].fields.map((field) => field.name).join(', ');
   return new SoftflowError('TABLE_SCHEMA', `${path}: expected the columns ${expected}, found no \`${column}\`.`, {
     details: { path, schema },
