@@ -30,6 +30,8 @@ const SILENT = 'The Temporal server does not answer; this is where the run stood
 export class LastingSource implements UiSource {
   readonly #options: LastingOptions;
   #store: Store | undefined;
+  /** Nothing changes a completed run any more, so the server is asked about each of them once. */
+  readonly #completed = new Map<string, RunLook>();
   #server: Server | undefined;
   #attempt: Promise<Server | undefined> | undefined;
   #triedAt = 0;
@@ -43,8 +45,11 @@ export class LastingSource implements UiSource {
   }
 
   async look(runId: string): Promise<RunLook> {
+    const known = this.#completed.get(runId);
+    if (known) return known;
     const store = await this.#requireStore(runId);
     const asked = await this.#askServer(async (client) => (await runsOf(store, client)).look(runId));
+    if (asked.answer?.status.phase === 'completed') this.#completed.set(runId, asked.answer);
     if (asked.answer) return asked.answer;
     const look = await (await runsOf(store)).look(runId);
     return asked.silent && look.notice ? { ...look, notice: SILENT } : look;

@@ -11,6 +11,8 @@ export function signed(value: number): string {
 }
 
 export const percent = (value: number): string => `${Math.round(value * 100)} %`;
+/** Model FLOP utilisation, as the field writes it: 0.72. */
+export const utilisation = (mfu: number): string => mfu.toFixed(2);
 export const interval = ({ low, high }: Interval): string => `[${rate(low)}, ${rate(high)}]`;
 export const integer = (value: number): string => Math.round(value).toLocaleString('en-US');
 

@@ -1,5 +1,5 @@
 import { escapeHtml } from './escape.ts';
-import { bytes, duration, integer, percent, rate, significant } from './format.ts';
+import { bytes, duration, integer, percent, rate, significant, utilisation } from './format.ts';
 import { dot, json, scroll, tableHtml } from './html-parts.ts';
 import { MODEL_LABELS, type RunSummary } from './summary-types.ts';
 
@@ -53,7 +53,7 @@ export function timingsHtml(run: RunSummary): string {
     step.reused ? '' : duration(step.seconds),
     step.rate === undefined ? '' : escapeHtml(`${significant(step.rate)} ${step.unit ?? 'units'}/s`),
     step.tokensPerSecond === undefined ? '' : integer(step.tokensPerSecond),
-    step.mfu === undefined ? '' : percent(step.mfu),
+    step.mfu === undefined ? '' : utilisation(step.mfu),
     step.resumes > 0 ? String(step.resumes) : '',
     step.peakRssBytes === undefined ? '' : bytes(step.peakRssBytes),
     step.reused ? 'an earlier run' : 'this run',

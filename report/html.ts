@@ -1,7 +1,7 @@
 import { type Difference, verdict } from './bootstrap.ts';
 import { type Chart, runCharts } from './charts.ts';
 import { escapeHtml } from './escape.ts';
-import { duration, integer, percent, signed } from './format.ts';
+import { duration, integer, percent, signed, utilisation } from './format.ts';
 import { card, contentsHtml, type Section, sectionHtml } from './html-parts.ts';
 import { promotionHtml } from './html-promotion.ts';
 import { answersHtml, examplesHtml, metricTable, slicesHtml } from './html-results.ts';
@@ -97,7 +97,7 @@ function speedCards(run: RunSummary): string[] {
   const { seconds, resumes, training } = run.telemetry;
   const time = card('Time in steps', duration(seconds), `resumed ${resumes} ${resumes === 1 ? 'time' : 'times'}`);
   if (!training) return [time];
-  const mfu = training.mfu === undefined ? '' : `mfu ${percent(training.mfu)}, `;
+  const mfu = training.mfu === undefined ? '' : `mfu ${utilisation(training.mfu)}, `;
   const note = `${mfu}over ${duration(training.seconds)} of training`;
   return [time, card('Training speed', `${integer(training.tokensPerSecond)} tokens/s`, note)];
 }

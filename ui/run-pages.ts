@@ -2,7 +2,7 @@ import type { Progress } from '../activities/contracts.ts';
 import { STAGES, type StageProgress, stageState } from '../client/run-stages.ts';
 import type { RunLook } from '../client/runs.ts';
 import { escapeHtml } from '../report/escape.ts';
-import { duration, integer, percent, rate, significant } from '../report/format.ts';
+import { duration, integer, percent, rate, significant, utilisation } from '../report/format.ts';
 import { tableHtml } from '../report/html-parts.ts';
 import { metricTable } from '../report/html-results.ts';
 import type { RunSummary } from '../report/summary-types.ts';
@@ -131,12 +131,14 @@ function workHtml(step: StepStatus, progress: readonly Progress[]): string {
   return `<span class="work">${label}, ${escapeHtml(own.position)}${bar}${escapeHtml(paceText(own))}</span>`;
 }
 
-function paceText({ done, total, rate: pace, unit, secondsLeft, loss, checkpoint }: Progress): string {
+function paceText({ done, total, rate: pace, unit, secondsLeft, loss, checkpoint, ...speed }: Progress): string {
   const parts = [
     total > 0 ? percent(done / total) : '',
     pace === undefined ? '' : `${significant(pace)} ${unit}/s`,
     secondsLeft === undefined ? '' : `${duration(secondsLeft)} left`,
     loss === undefined ? '' : `loss ${significant(loss)}`,
+    speed.tokensPerSecond === undefined ? '' : `${integer(speed.tokensPerSecond)} tokens/s`,
+    speed.mfu === undefined ? '' : `mfu ${utilisation(speed.mfu)}`,
     checkpoint === undefined ? '' : `saved: ${checkpoint}`,
   ];
   return parts.filter((part) => part !== '').join(' · ');

@@ -24,14 +24,21 @@ function say(text) {
   if (said.textContent !== text) said.textContent = text;
 }
 
-if (live) {
-  const events = new EventSource(live.dataset.live);
+let events;
+function follow() {
+  events = new EventSource(live.dataset.live);
   events.onmessage = (event) => {
     const message = JSON.parse(event.data);
     update(message.html);
     say(message.said);
   };
   events.onerror = () => say('The connection is lost. Trying again; softflow ui may have ended.');
+}
+
+// A browser keeps few connections to one place, and a page that nobody sees needs none.
+if (live) {
+  follow();
+  document.addEventListener('visibilitychange', () => (document.hidden ? events.close() : follow()));
 }
 `;
 

@@ -12,7 +12,7 @@ export interface ScheduleLine {
   last: { scheduledAt: string; workflowId: string } | null;
 }
 
-/** What the page shows, asked for anew each time: nothing is kept, so the page is never older than what it shows. */
+/** What the page shows, asked for anew each time. */
 export interface UiSource {
   /** Ids of all runs, newest first. */
   list(): Promise<string[]>;

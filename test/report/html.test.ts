@@ -98,8 +98,8 @@ describe('HTML report', () => {
     const page = renderReportHtml(run)
       .replace(/<[^>]+>/g, ' ')
       .replace(/\s+/g, ' ');
-    expect(page).toContain('Training speed 450 tokens/s mfu 65 %, over 40 s of training');
-    expect(page).toMatch(/sft epoch 1 30 s 500 70 % this run/);
+    expect(page).toContain('Training speed 450 tokens/s mfu 0.65, over 40 s of training');
+    expect(page).toMatch(/sft epoch 1 30 s 500 0\.70 this run/);
     expect(text).not.toContain('Training speed');
   });
 

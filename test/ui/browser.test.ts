@@ -60,6 +60,22 @@ describe.skipIf(!browser)(`softflow ui ${title}`, () => {
     expect(await page.evaluate<number>('performance.getEntriesByType("navigation").length')).toBe(1);
   });
 
+  it('lets go while nobody sees it, and is up to date when it is seen again', async () => {
+    let done = 8;
+    const page = await open(`/runs/${LIVE}`, { look: async () => liveLook(done) });
+    const followed = () => opened[0]!.requests.filter((address) => address.endsWith('/events')).length;
+    await page.locator('#said').getByText('Running').waitFor();
+    const setHidden = (hidden: boolean) =>
+      page.evaluate(`Object.defineProperty(document, 'hidden', { value: ${hidden}, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'))`);
+    await setHidden(true);
+    done = 96;
+    expect(followed()).toBe(1);
+    await setHidden(false);
+    await page.locator('progress[value="96"]').waitFor();
+    expect(followed()).toBe(2);
+  });
+
   it('keeps the place of the keyboard while the list changes under it', async () => {
     let done = 8;
     const page = await open('/', {

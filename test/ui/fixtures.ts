@@ -65,6 +65,8 @@ export function liveLook(done: number): RunLook {
     rate: 1.25,
     secondsLeft: (128 - done) / 1.25,
     loss: 1.53,
+    tokensPerSecond: 312.4,
+    mfu: 0.716,
   };
   return {
     status: status(LIVE, { phase: 'running', stage: 'sft', steps, sft: [epoch(1)] }),

@@ -234,7 +234,7 @@ describe('the pages', () => {
     expect(text).toMatch(
       /prepare done reused from an earlier run encode done sft running SFT epoch 2: train, epoch 2, micro-batch 5\/16/,
     );
-    expect(text).toContain('31 % · 1.25 samples/s · 1 min 10 s left · loss 1.53');
+    expect(text).toContain('31 % · 1.25 samples/s · 1 min 10 s left · loss 1.53 · 312 tokens/s · mfu 0.72');
     expect(text).toContain('self-distil waits');
     expect(text).toContain('trainEpoch waits for a worker.');
     expect(text).toMatch(/SFT epoch 1 2 \.0100 25 %/);
