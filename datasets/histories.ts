@@ -4,13 +4,14 @@ import { SoftflowError } from '../errors.ts';
 import { checkArrowFile } from './arrow-check.ts';
 import type { Duck } from './duck.ts';
 import { detectFile } from './inspect/detect.ts';
+import { countRejects } from './inspect/load.ts';
 import { guessRoles, type Roles } from './inspect/roles.ts';
 import type { ItemRow, WindowRow } from './schemas.ts';
 
 /** What a file of histories held and what could not be used. */
 export interface HistoryReport {
   rows: number;
-  /** Rows without user, item or, where there is a time column, a time. */
+  /** Rows that cannot be read, or lack user, item or, where there is a time column, a time. */
   badRows: number;
   /** Rows of items that the model's catalogue does not have, and how many different ones (100,000 are counted). */
   unknownRows: number;
@@ -66,6 +67,8 @@ type Row = readonly [user: string | null, item: string | null, time: string | nu
 interface Source {
   hasTime: boolean;
   rows: AsyncIterable<Row>;
+  /** Lines that could not be read, once the rows were. */
+  unreadable(): Promise<number>;
 }
 
 const EXAMPLES = 5;
@@ -104,6 +107,9 @@ export async function readHistories(path: string, options: HistoryOptions): Prom
       if (unknown.size < COUNTED_ITEMS) unknown.add(itemId);
     }
   }
+  const unreadable = await source.unreadable();
+  report.rows += unreadable;
+  report.badRows += unreadable;
   if (report.rows === 0)
     throw new SoftflowError('DATA_EMPTY', `Expected rows of histories in ${path}, found none`, { details: { path } });
   return finish(people, unknown, report);
@@ -174,7 +180,7 @@ async function openFile(path: string, { duck, columns }: HistoryOptions): Promis
   async function* rows(): AsyncGenerator<Row> {
     for await (const chunk of duck.chunks(sql)) for (const row of chunk.getRows()) yield row as unknown as Row;
   }
-  return { hasTime: roles.time !== undefined, rows: rows() };
+  return { hasTime: roles.time !== undefined, rows: rows(), unreadable: () => countRejects(duck, file) };
 }
 
 function requireRoles(path: string, found: readonly string[], roles: Roles): Roles & { user: string; item: string } {
@@ -225,7 +231,7 @@ async function openArrow(path: string, { columns }: HistoryOptions): Promise<Sou
       for (let row = 0; row < (batch?.numRows ?? 0); row++) yield [text(user, row), text(item, row), text(time, row)];
     }
   }
-  return { hasTime: roles.time !== undefined, rows: rows() };
+  return { hasTime: roles.time !== undefined, rows: rows(), unreadable: async () => 0 };
 }
 
 function text(column: Vector | null, row: number): string | null {

@@ -46,7 +46,8 @@ function printResult({ output, users, rows, histories, runId }: RecommendResult,
   const list = (values: readonly string[]) => values.map((value) => oneLine(value, 40)).join(', ');
   terminal.out(`${output}: ${rows} recommendations for ${users} users by ${runId}`);
   if (usersCut > 0) terminal.out(`  ${usersCut} users: only the last items of the history count, as in training`);
-  if (badRows > 0) terminal.err(`  ${badRows} of ${histories.rows} rows lack a user, an item or a readable time`);
+  if (badRows > 0)
+    terminal.err(`  ${badRows} of ${histories.rows} rows cannot be read, or lack a user, an item or a time`);
   if (unknownRows > 0)
     terminal.err(
       `  ${unknownRows} rows name ${unknownItems} items that the model does not know: ${list(unknownExamples)}`,

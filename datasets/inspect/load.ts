@@ -74,7 +74,8 @@ function titleSql(file: DetectedFile): string {
   return `CASE WHEN regexp_matches(${year}, '^[0-9]{4}$') THEN concat(${title}, ' (', ${year}, ')') ELSE ${title} END`;
 }
 
-async function countRejects(duck: Duck, file: DetectedFile): Promise<number> {
+/** Lines that could not be read; to be asked for once the file was read. */
+export async function countRejects(duck: Duck, file: DetectedFile): Promise<number> {
   if (!rejects(file)) return 0;
   const { lines } = await duck.numbers<'lines'>('SELECT count(DISTINCT line) AS lines FROM rejects');
   return lines;

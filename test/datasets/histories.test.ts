@@ -45,11 +45,11 @@ describe('readHistories', () => {
   });
 
   it('reports unknown items, rows that cannot be used, and users of whom nothing is left', async () => {
-    const csv = 'user_id,item_id,timestamp\nu,a,1\nu,7,2\nu,zzz,3\nw,zzz,1\n,a,1\nu,,1\nu,b,soon\n';
+    const csv = 'user_id,item_id,timestamp\nu,a,1\nu,7,2\nu,zzz,3\nw,zzz,1\n,a,1\nu,,1\nu,b,soon\nu,b\n';
     const found = await read('c.csv', csv);
     expect(histories(found)).toEqual({ u: [0] });
     expect(found.report).toEqual({
-      ...{ rows: 7, badRows: 3, unknownRows: 3, unknownItems: 2, unknownExamples: ['7', 'zzz'] },
+      ...{ rows: 8, badRows: 4, unknownRows: 3, unknownItems: 2, unknownExamples: ['7', 'zzz'] },
       ...{ users: 2, usersWithoutHistory: 1, usersWithoutHistoryExamples: ['w'], usersCut: 0 },
     });
   });
