@@ -14,7 +14,7 @@ export const RUNS_FOLDER = `${STATE_FOLDER}/runs`;
 /** What a command about runs works with. */
 export interface Session {
   runs: Runs;
-  releases: Releases;
+  releases(): Promise<Releases>;
   /** @throws SoftflowError `TEMPORAL_UNREACHABLE` without a server */
   schedules(): Promise<Schedules>;
   store: Store;
@@ -39,10 +39,9 @@ interface Server {
  * @throws SoftflowError `TEMPORAL_UNREACHABLE`, those of the store and of the embedded set-up
  */
 export async function openSession(options: { server: 'start' | 'if running' }): Promise<Session> {
-  const [{ openStore }, { Runs }, { Releases }, { connect }] = await Promise.all([
+  const [{ openStore }, { Runs }, { connect }] = await Promise.all([
     import('../artifacts/store.ts'),
     import('../client/runs.ts'),
-    import('../client/releases.ts'),
     import('../client/connect.ts'),
   ]);
   if (options.server === 'if running' && !hasStore()) throw noRuns();
@@ -51,7 +50,10 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
   const client = server && (await connect(server.target));
   return {
     runs: new Runs({ store, ...(client ? { client } : {}) }),
-    releases: new Releases({ store, ...(client ? { client } : {}) }),
+    releases: async () => {
+      const { Releases } = await import('../client/releases.ts');
+      return new Releases({ store, ...(client ? { client } : {}) });
+    },
     schedules: async () => {
       const { Schedules } = await import('../client/schedules.ts');
       if (client) return new Schedules({ client, store });

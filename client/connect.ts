@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
+import type { Client, ConnectionOptions } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { SoftflowError } from '../errors.ts';
 
@@ -39,6 +39,8 @@ export async function connect(
   target: TemporalTarget,
   connectTimeout: NonNullable<ConnectionOptions['connectTimeout']> = CONNECT_TIMEOUT,
 ): Promise<Client> {
+  // Loaded here only: most of a command's start-up, and many a command finds no server.
+  const { Client, Connection } = await import('@temporalio/client');
   const { namespace, ...options } = target;
   const connection = await Connection.connect({ ...options, connectTimeout }).catch((cause: Error) => {
     throw unreachable(target.address, cause);

@@ -1,24 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import {
-  type Client,
-  WorkflowExecutionAlreadyStartedError,
-  type WorkflowExecutionDescription,
-  WorkflowFailedError,
-  type WorkflowHandle,
-  WorkflowNotFoundError,
-  WorkflowUpdateFailedError,
-} from '@temporalio/client';
+import type { Client, WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import type { Progress } from '../activities/contracts.ts';
 import type { StartRecord } from '../activities/run-records.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
-import { pauseUpdate, resumeUpdate, setCurriculumAlphaUpdate, statusQuery, stopUpdate } from '../workflows/messages.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import { plannedSteps } from '../workflows/run-plan.ts';
 import { initialState, type RunPhase, type RunStatus, toStatus } from '../workflows/run-state.ts';
 import type { softWorkflow } from '../workflows/soft-workflow.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
-import { pendingActivities } from './pending-activities.ts';
 
 export interface RunsOptions {
   /** Absent where only the store can be asked. */
@@ -51,6 +41,11 @@ const CLOSED: Partial<Record<string, RunPhase>> = {
   TERMINATED: 'failed',
   TIMED_OUT: 'failed',
 };
+
+/** Temporal's packages are loaded once a server is asked: most of a command's start-up, and the store needs none of them. */
+const messages = () => import('../workflows/messages.ts');
+const isError = (error: unknown, name: string): error is Error & { cause?: Error } =>
+  error instanceof Error && error.name === name;
 
 /** Every call about runs. The store is the record of runs; Temporal is how they move. */
 export class Runs {
@@ -90,7 +85,10 @@ export class Runs {
     const { phase } = (await this.look(runId)).status;
     const open = (await this.#describe(runId))?.status.name === 'RUNNING';
     // The workflow itself knows whether it is paused; what the store says last may be older.
-    if (open) await this.#update((handle) => handle.executeUpdate(resumeUpdate), runId).catch(refusedAsActive(runId));
+    if (open)
+      await this.#update((handle, { resumeUpdate }) => handle.executeUpdate(resumeUpdate), runId).catch(
+        refusedAsActive(runId),
+      );
     else if (phase === 'completed')
       throw new SoftflowError('RUN_COMPLETED', `Run ${runId} is completed; start another run for other settings.`);
     else await this.#startWorkflow(runId, (await this.config(runId)) as RunConfig);
@@ -98,17 +96,21 @@ export class Runs {
 
   /** Stops at the next micro-batch or tile and holds the run there. @throws SoftflowError `UPDATE_REFUSED` */
   pause(runId: string): Promise<RunStatus> {
-    return this.#update((handle) => handle.executeUpdate(pauseUpdate), runId);
+    return this.#update((handle, { pauseUpdate }) => handle.executeUpdate(pauseUpdate), runId);
   }
 
   /** Ends the run now, or after the epoch in progress; it can be resumed. @throws SoftflowError `UPDATE_REFUSED` */
   stop(runId: string, after: 'now' | 'round'): Promise<RunStatus> {
-    return this.#update((handle) => handle.executeUpdate(stopUpdate, { args: [{ after }] }), runId);
+    return this.#update((handle, { stopUpdate }) => handle.executeUpdate(stopUpdate, { args: [{ after }] }), runId);
   }
 
   /** Another pace of the curriculum, from the next round on. @throws SoftflowError `UPDATE_REFUSED` */
   setCurriculumAlpha(runId: string, curriculumAlpha: number): Promise<RunStatus> {
-    return this.#update((handle) => handle.executeUpdate(setCurriculumAlphaUpdate, { args: [curriculumAlpha] }), runId);
+    return this.#update(
+      (handle, { setCurriculumAlphaUpdate }) =>
+        handle.executeUpdate(setCurriculumAlphaUpdate, { args: [curriculumAlpha] }),
+      runId,
+    );
   }
 
   /** Waits for the end. @throws SoftflowError with the code of what ended the run */
@@ -116,7 +118,7 @@ export class Runs {
     try {
       return await this.#handle(runId).result();
     } catch (error) {
-      if (!(error instanceof WorkflowFailedError)) throw error;
+      if (!isError(error, 'WorkflowFailedError')) throw error;
       const { status } = await this.look(runId);
       const { code = 'RUN_FAILED', message = error.cause?.message ?? error.message } = status.error ?? {};
       throw new SoftflowError(code, `Run ${runId}: ${message}`, { cause: error, details: { runId } });
@@ -136,6 +138,7 @@ export class Runs {
     const phase = CLOSED[description.status.name];
     if (phase) return { status: closed(recorded, phase, description), progress: [], ...elapsed(description) };
     const live = await this.#query(runId);
+    const { pendingActivities } = await import('./pending-activities.ts');
     const { progress, notice } = pendingActivities(description);
     const hint = live ? notice : 'No worker answers for the workflow; the run waits until one is started.';
     return { status: live ?? recorded, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}) };
@@ -182,21 +185,24 @@ export class Runs {
         args: [{ config, ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) }],
       });
     } catch (error) {
-      if (error instanceof WorkflowExecutionAlreadyStartedError) throw active(runId);
+      if (isError(error, 'WorkflowExecutionAlreadyStartedError')) throw active(runId);
       throw error;
     }
   }
 
   async #update(
-    send: (handle: WorkflowHandle<typeof softWorkflow>) => Promise<RunStatus>,
+    send: (
+      handle: WorkflowHandle<typeof softWorkflow>,
+      updates: Awaited<ReturnType<typeof messages>>,
+    ) => Promise<RunStatus>,
     runId: string,
   ): Promise<RunStatus> {
     try {
-      return await send(this.#handle(runId));
+      return await send(this.#handle(runId), await messages());
     } catch (error) {
-      if (error instanceof WorkflowUpdateFailedError)
+      if (isError(error, 'WorkflowUpdateFailedError'))
         throw new SoftflowError('UPDATE_REFUSED', `Run ${runId}: ${error.cause?.message ?? error.message}`);
-      if (error instanceof WorkflowNotFoundError)
+      if (isError(error, 'WorkflowNotFoundError'))
         throw new SoftflowError(
           'RUN_NOT_ACTIVE',
           `Run ${runId} is not running. \`softflow resume ${runId}\` takes it up.`,
@@ -210,7 +216,7 @@ export class Runs {
     try {
       return await this.#handle(runId).describe();
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return undefined;
+      if (isError(error, 'WorkflowNotFoundError')) return undefined;
       throw error;
     }
   }
@@ -218,6 +224,7 @@ export class Runs {
   /** The workflow's own answer; undefined when no worker gives one in time. */
   async #query(runId: string): Promise<RunStatus | undefined> {
     const client = this.#requireClient();
+    const { statusQuery } = await messages();
     try {
       return await client.withDeadline(Date.now() + QUERY_TIMEOUT_MS, () => this.#handle(runId).query(statusQuery));
     } catch {

@@ -32,7 +32,7 @@ const REASON_WIDTH = 120;
 export async function promote(name: string, options: PromoteOptions, terminal: Terminal): Promise<number> {
   const { force = false, reason = '' } = options;
   return withSession(force ? 'if running' : 'start', async ({ runs, releases }) => {
-    const outcome = await releases.promote(await runs.find(name), { by: whoAmI(), reason, force });
+    const outcome = await (await releases()).promote(await runs.find(name), { by: whoAmI(), reason, force });
     if (options.json) terminal.out(JSON.stringify(outcome, null, 2));
     else printOutcome(outcome, terminal);
     return outcome.decision === 'promoted' || outcome.release === outcome.champion ? EXIT.ok : EXIT.rejected;
@@ -54,7 +54,7 @@ function printOutcome(outcome: PromotionOutcome, terminal: Terminal): void {
 export async function reject(name: string, { reason }: { reason: string }, terminal: Terminal): Promise<number> {
   return withSession('if running', async ({ runs, releases }) => {
     const runId = await runs.find(name);
-    await releases.reject(runId, { by: whoAmI(), reason });
+    await (await releases()).reject(runId, { by: whoAmI(), reason });
     terminal.out(`${runId} is rejected; what is current stays.`);
     return EXIT.ok;
   });
