@@ -20,7 +20,7 @@ const BLIND_WAIT_SECONDS = 3;
 
 /**
  * Decides when to kill: in so many steps of the plan, chosen at random and each hit once, a random time after it has shown
- * progress. A step that is too quick to be hit leaves its kill to the next one.
+ * progress. A step that was too quick leaves its kill to the next one, which is hit at once.
  */
 export class RandomKills {
   readonly done: Kill[] = [];
@@ -50,18 +50,26 @@ export class RandomKills {
     if (!step || this.#hit.has(step.id)) return;
     const due = steps.slice(0, steps.indexOf(step) + 1).filter(({ id }) => this.#chosen?.has(id)).length;
     if (this.done.length >= due) return;
-    if (this.#waiting?.id !== step.id || (shown && !this.#waiting.progressed))
-      this.#waiting = { id: step.id, progressed: shown !== undefined, until: now + this.#delayMs(shown) };
+    const escaped = this.#waiting !== undefined && this.#waiting.id !== step.id;
+    if (escaped || !this.#waiting || (shown && !this.#waiting.progressed))
+      this.#waiting = {
+        id: step.id,
+        progressed: shown !== undefined,
+        until: escaped ? now : now + this.#delayMs(shown),
+      };
     if (now < this.#waiting.until) return;
     const victims = await this.#kill(VICTIMS[this.#random(VICTIMS.length)] as Victims);
     if (!victims) return;
+    this.#waiting = undefined;
     this.#hit.add(step.id);
     this.done.push({ step: step.label, position: shown?.position ?? 'before its first heartbeat', victims });
   }
 
-  #choose(ids: string[]): Set<string> {
-    const left = [...ids];
-    const chosen = new Set<string>();
+  /** One of the first half, so that steps are left when it escapes, and others of any. */
+  #choose(ids: readonly string[]): Set<string> {
+    const first = ids[this.#random(Math.ceil(ids.length / 2))] as string;
+    const left = ids.filter((id) => id !== first);
+    const chosen = new Set([first]);
     while (chosen.size < this.#count && left.length > 0)
       chosen.add(left.splice(this.#random(left.length), 1)[0] as string);
     return chosen;

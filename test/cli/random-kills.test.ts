@@ -43,7 +43,18 @@ test('each chosen step is hit once, a random time after its first progress', asy
   expect(kills.done).toHaveLength(2);
 });
 
-test('a step that was too quick leaves its kill to the next, and so does one with nobody to kill', async () => {
+test('a step that escaped leaves its kill to the next, which is hit at once', async () => {
+  const kills = new RandomKills(
+    3,
+    async (victims) => victims,
+    (below) => below - 1,
+  );
+  await kills.see(running('trainEpoch'), 0);
+  await kills.see(running('evaluate'), 100);
+  expect(kills.done).toMatchObject([{ step: 'evaluate' }]);
+});
+
+test('a step that was never seen leaves its kill to the next, and so does one with nobody to kill', async () => {
   const there = [undefined, 'trainer' as const];
   const kills = new RandomKills(
     1,
