@@ -16,6 +16,7 @@ export const TEXT_LIMITS = {
 export type TextLimits = typeof TEXT_LIMITS;
 
 const FREE_BYTES = 2 ** 20;
+const CHUNK_BYTES = 2 ** 18;
 const QUOTE = 0x22;
 const LINE_BREAK = 0x0a;
 
@@ -57,7 +58,7 @@ export async function* readBytes(
   gzip: boolean,
   limits: TextLimits = TEXT_LIMITS,
 ): AsyncGenerator<Buffer> {
-  const raw = createReadStream(path, { highWaterMark: 1 << 20 });
+  const raw = createReadStream(path, { highWaterMark: CHUNK_BYTES });
   const stream = gzip ? raw.pipe(createGunzip()) : raw;
   raw.on('error', (error) => stream.destroy(error));
   let bytes = 0;

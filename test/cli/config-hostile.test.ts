@@ -6,7 +6,7 @@ import { loadConfigFile } from '../../cli/config-file.ts';
 import { configJsonSchema, type JsonSchema } from '../../cli/config-schema.ts';
 import { SoftflowError } from '../../errors.ts';
 import { faultFigure } from '../support/fault-figures.ts';
-import { expectSafeReader } from '../support/fuzz.ts';
+import { expectSafeReader, FUZZ_TIMEOUT_MS } from '../support/fuzz.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'softflow-hostile-'));
 mkdirSync(join(root, 'recipes'));
@@ -143,7 +143,7 @@ describe('a config at its caps', () => {
 });
 
 describe('mutations of a recipe', () => {
-  it('give a SoftflowError or a config: YAML and JSON (S1)', async (context) => {
+  it('give a SoftflowError or a config: YAML and JSON (S1)', { timeout: FUZZ_TIMEOUT_MS }, async (context) => {
     const yaml = Buffer.from(`# a comment\nname: "demo"\nmodel:\n  source: { registry: smollm2-135m-instruct }
 data: {source: {registry: movielens-100k}, title: {year: strip}}\ntrain:\n  learningRate: 2e-3\nevaluation:\n  ks:\n    - 1\n    - 10\n`);
     const json = Buffer.from(JSON.stringify({ ...SOURCES, train: { batchSize: 16 }, tags: ['a'] }));

@@ -22,7 +22,7 @@ import {
   encodeTable,
 } from '../../datasets/tables.ts';
 import { SoftflowError } from '../../errors.ts';
-import { expectSafeReader } from '../support/fuzz.ts';
+import { expectSafeReader, FUZZ_TIMEOUT_MS } from '../support/fuzz.ts';
 
 const ROW = {
   windowId: 'a:1',
@@ -149,7 +149,9 @@ describe('mutations of an Arrow file', () => {
     ];
   };
 
-  it('give a SoftflowError or a whole table, and Arrow itself never fails (S1)', async (context) => {
+  it('give a SoftflowError or a whole table, and Arrow itself never fails (S1)', {
+    timeout: FUZZ_TIMEOUT_MS,
+  }, async (context) => {
     await expectSafeReader(context, {
       whole: [...seedOf(DISTILLED), ...seedOf(EMBEDDINGS)],
       read: (bytes) => {

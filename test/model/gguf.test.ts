@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { GGUF_LIMITS, readGguf } from '../../model/gguf.ts';
 import { bytesSource } from '../../model/ranged-file.ts';
 import { faultFigure } from '../support/fault-figures.ts';
-import { type Below, expectSafeReader, random } from '../support/fuzz.ts';
+import { type Below, expectSafeReader, FUZZ_TIMEOUT_MS, random } from '../support/fuzz.ts';
 import { expectFailure } from './expect-failure.ts';
 import {
   type DraftEntry,
@@ -292,7 +292,7 @@ describe('a damaged or hostile file is refused', () => {
   });
 });
 
-test('mutations of a file give a SoftflowError or a whole file (S1)', async (context) => {
+test('mutations of a file give a SoftflowError or a whole file (S1)', { timeout: FUZZ_TIMEOUT_MS }, async (context) => {
   const seedOf = (file: GgufDraft) => ({ bytes: encodeGguf(file), header: [0, -64] as const });
   await expectSafeReader(context, {
     whole: [draft(), randomDraft(1), randomDraft(2)].map(seedOf),

@@ -11,7 +11,7 @@ import {
   SAFETENSORS_LIMITS,
   type SafetensorsValue,
 } from '../../model/safetensors.ts';
-import { expectSafeReader } from '../support/fuzz.ts';
+import { expectSafeReader, FUZZ_TIMEOUT_MS } from '../support/fuzz.ts';
 import { expectFailure } from './expect-failure.ts';
 
 /** A file from its header text and data bytes. */
@@ -219,7 +219,7 @@ describe('a damaged or hostile header is refused', () => {
   });
 });
 
-test('mutations of a file give a SoftflowError or a whole file (S1)', async (context) => {
+test('mutations of a file give a SoftflowError or a whole file (S1)', { timeout: FUZZ_TIMEOUT_MS }, async (context) => {
   const whole = encodeSafetensors(TENSORS, { format: 'pt' });
   const headerEnd = 8 + Number(new DataView(whole.buffer).getBigUint64(0, true));
   await expectSafeReader(context, {

@@ -3,13 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, it } from 'vitest';
 import { unzip } from '../../setup/zip.ts';
-import { expectSafeReader } from '../support/fuzz.ts';
+import { expectSafeReader, FUZZ_TIMEOUT_MS } from '../support/fuzz.ts';
 import { buildZip } from './build-zip.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'softflow-zip-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-it('mutations of an archive give a SoftflowError or its members (S1)', async (context) => {
+it('mutations of an archive give a SoftflowError or its members (S1)', {
+  timeout: FUZZ_TIMEOUT_MS,
+}, async (context) => {
   const whole = buildZip([
     { name: 'lib/a', content: Buffer.from('some content, some content') },
     { name: 'b', content: Buffer.from('x') },

@@ -103,6 +103,9 @@ function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 0x30 && byte <= 0x39;
 }
 
+/** Far beyond what {@link MUTATIONS} reads take on a busy machine; each read has its own bound. */
+export const FUZZ_TIMEOUT_MS = 3_600_000;
+
 /** Mutations of one format: ten times as many in the full level. */
 export const MUTATIONS = process.env['SOFTFLOW_TEST_FULL'] === '1' ? 100_000 : 10_000;
 
