@@ -31,6 +31,7 @@ export { type ListedRelease, Releases, type ReleasesOptions } from './client/rel
 export { type ReleasedRun, readReleasedRun, readRunFile } from './client/run-results.ts';
 export { writeRunView } from './client/run-view.ts';
 export { type RunLook, Runs, type RunsOptions } from './client/runs.ts';
+export { type Inspection, inspectFile } from './datasets/inspect/inspect-data.ts';
 export { SoftflowError } from './errors.ts';
 export { compareRuns, type RunComparison } from './report/compare.ts';
 export type { RunSummary } from './report/summary-types.ts';

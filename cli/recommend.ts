@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Progress } from '../activities/contracts.ts';
 import type { Store } from '../artifacts/store.ts';
 import { type ReleasedRun, readReleasedRun } from '../client/run-results.ts';
@@ -119,27 +116,16 @@ function ranked({ titleRows, distances }: RecommendationRow) {
   return titleRows.map((titleRow, i) => ({ titleRow, rank: i + 1, score: -(distances[i] as number) }));
 }
 
-/** Reads the histories with a database in a folder of its own, which is gone afterwards. */
 async function readUsers(
   { users, columns = {} }: RecommendOptions,
   historyLength: number,
   items: readonly { itemId: string }[],
 ) {
-  const [{ readHistories }, { Duck }] = await Promise.all([
+  const [{ readHistories }, { withDuck }] = await Promise.all([
     import('../datasets/histories.ts'),
-    import('../datasets/duck.ts'),
+    import('../datasets/with-duck.ts'),
   ]);
-  const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-recommend-'));
-  try {
-    const duck = await Duck.open({ tmpDir, memoryLimit: '1GB', threads: 2 });
-    try {
-      return await readHistories(users, { items, historyLength, columns, duck });
-    } finally {
-      await duck.close();
-    }
-  } finally {
-    await rm(tmpDir, { recursive: true, force: true });
-  }
+  return withDuck((duck) => readHistories(users, { items, historyLength, columns, duck }));
 }
 
 function noHistories(path: string, { rows, badRows, unknownRows, unknownExamples }: HistoryReport): SoftflowError {

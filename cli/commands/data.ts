@@ -1,8 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { stringify } from 'yaml';
-import type { Duck } from '../../datasets/duck.ts';
 import type { InspectedFile, Inspection } from '../../datasets/inspect/inspect-data.ts';
 import { SoftflowError } from '../../errors.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -15,8 +11,8 @@ export interface InspectOptions {
 
 /** What a data file holds, what may spoil a run, and how to name it in a recipe. */
 export async function inspect(path: string, options: InspectOptions, terminal: Terminal): Promise<number> {
-  const { inspectData } = await import('../../datasets/inspect/inspect-data.ts');
-  const inspection = await withDuck((duck) => inspectData(path, duck, options.items));
+  const { inspectFile } = await import('../../datasets/inspect/inspect-data.ts');
+  const inspection = await inspectFile(path, options);
   if (options.json) terminal.out(JSON.stringify(inspection, null, 2));
   else for (const line of renderInspection(inspection, terminal)) terminal.out(line);
   return EXIT.ok;
@@ -31,27 +27,11 @@ export async function convert(
   const { output } = options;
   if (!output.toLowerCase().endsWith('.csv'))
     throw new SoftflowError('USAGE', `Expected a file name that ends in .csv, got ${output}.`);
-  const { convertData } = await import('../../datasets/inspect/convert.ts');
-  const { rows, columns } = await withDuck((duck) => convertData(path, output, duck));
+  const { convertFile } = await import('../../datasets/inspect/convert.ts');
+  const { rows, columns } = await convertFile(path, output);
   if (options.json) terminal.out(JSON.stringify({ output, rows, columns }));
   else terminal.out(`${output}: ${rows} rows of ${columns.join(', ')}. Next: softflow data inspect ${output}`);
   return EXIT.ok;
-}
-
-/** A database in a folder of its own, which is gone afterwards. */
-export async function withDuck<T>(work: (duck: Duck) => Promise<T>): Promise<T> {
-  const { Duck } = await import('../../datasets/duck.ts');
-  const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-data-'));
-  try {
-    const duck = await Duck.open({ tmpDir, memoryLimit: '1GB', threads: 2 });
-    try {
-      return await work(duck);
-    } finally {
-      await duck.close();
-    }
-  } finally {
-    await rm(tmpDir, { recursive: true, force: true });
-  }
 }
 
 const FORMATS = {

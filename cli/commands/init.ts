@@ -48,9 +48,8 @@ async function fromData(
   from: string,
   { items }: InitOptions,
 ): Promise<{ text: string; notes: string[] }> {
-  const { inspectData } = await import('../../datasets/inspect/inspect-data.ts');
-  const { withDuck } = await import('./data.ts');
-  const { mapping } = await withDuck((duck) => inspectData(from, duck, items));
+  const { inspectFile } = await import('../../datasets/inspect/inspect-data.ts');
+  const { mapping } = await inspectFile(from, items === undefined ? {} : { items });
   const { data, notes } = mapping;
   if (data) return { text: recipeFor(file, { data }, from), notes };
   throw new SoftflowError('DATA_UNREADABLE', `No recipe can be made from ${from}: ${notes.join(' ')}`, {

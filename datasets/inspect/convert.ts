@@ -2,6 +2,7 @@ import { SoftflowError } from '../../errors.ts';
 import type { Duck } from '../duck.ts';
 import { writeWhole } from '../result-file.ts';
 import { sqlText } from '../sources/tabular.ts';
+import { withDuck } from '../with-duck.ts';
 import { detectFile } from './detect.ts';
 import { loadInteractions, loadItems } from './load.ts';
 
@@ -9,6 +10,11 @@ import { loadInteractions, loadItems } from './load.ts';
 export interface Conversion {
   columns: string[];
   rows: number;
+}
+
+/** `convertData` with a database of its own. */
+export function convertFile(path: string, output: string): Promise<Conversion> {
+  return withDuck((duck) => convertData(path, output, duck));
 }
 
 /**

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import type { Duck } from '../duck.ts';
+import { withDuck } from '../with-duck.ts';
 import { type Check, checkInteractions, checkTitles } from './checks.ts';
 import { type DetectedFile, detectFile } from './detect.ts';
 import { loadInteractions, loadItems, type TimeUnit } from './load.ts';
@@ -33,6 +34,11 @@ const COMPANIONS: Record<string, string> = {
   'ratings.dat': 'movies.dat',
   'ratings.csv': 'movies.csv',
 };
+
+/** `inspectData` with a database of its own. */
+export function inspectFile(path: string, { items }: { items?: string } = {}): Promise<Inspection> {
+  return withDuck((duck) => inspectData(path, duck, items));
+}
 
 /**
  * Looks at a file of interactions or of items; of interactions also at its items, named or beside it under a known name.
