@@ -1,8 +1,9 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Duck } from '../../datasets/duck.ts';
+import { copyParquet } from '../../datasets/sources/parquet.ts';
 import { columnSql, openTabular, readCsvSql, type TabularFile } from '../../datasets/sources/tabular.ts';
 import { checkText, readBytes, TEXT_LIMITS } from '../../datasets/sources/text-file.ts';
 import { expectSafeReader, FUZZ_TIMEOUT_MS } from '../support/fuzz.ts';
@@ -83,6 +84,25 @@ describe('mutations of a text file', () => {
         'a wrong checksum': /incorrect data check|incorrect length check/,
         'cut off': /unexpected end of file/,
       },
+    });
+  });
+});
+
+// DuckDB's own reader takes it all: the full level sees that it stays so.
+describe.runIf(FULL)('mutations of a Parquet file', () => {
+  it('give a SoftflowError or rows (S1)', { timeout: FUZZ_TIMEOUT_MS }, async (context) => {
+    const parquet = join(folder, 'mutant.parquet');
+    const rows =
+      "SELECT 'u' || (i % 7) AS user_id, 'i' || i AS item_id, 1700000000 + i AS timestamp FROM range(60) t(i)";
+    await duck.run(`COPY (${rows}) TO '${parquet}' (FORMAT parquet)`);
+    const bytes = await readFile(parquet);
+    await expectSafeReader(context, {
+      whole: [{ bytes, header: [-600, bytes.length] }],
+      read: async (mutant) => {
+        await writeFile(parquet, mutant);
+        await copyParquet(duck, parquet, COLUMNS, join(folder, 'rows.csv'));
+      },
+      classes: { magic: /No magic bytes/, metadata: /Invalid data|know what type/, pages: /decompress|dictionary/i },
     });
   });
 });
