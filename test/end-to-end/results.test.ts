@@ -31,9 +31,18 @@ beforeAll(async () => {
   process.env['NODE_OPTIONS'] = `--import ${new URL('../support/ts-loader.mjs', import.meta.url).href}`;
   const config = await tinyRun(folder, { checkpoint: { every: 60 } });
   writeFileSync(join(folder, 'tiny.yaml'), JSON.stringify(config));
-  const first = softflow('run', 'tiny.yaml');
+  const first = softflow('run', 'tiny.yaml', '-s', 'train.maxEpochs=1');
   expect(first.stderr + first.stdout).toContain('completed');
-  const second = softflow('run', 'tiny.yaml', '--name', 'other', '-s', 'soft.curriculumAlpha=1');
+  const second = softflow(
+    'run',
+    'tiny.yaml',
+    '--name',
+    'other',
+    '-s',
+    'train.maxEpochs=1',
+    '-s',
+    'soft.curriculumAlpha=1',
+  );
   expect(second.stderr + second.stdout).toContain('completed');
   softflow('dev', 'stop');
   store = await openStore(join(folder, '.softflow/store'));
