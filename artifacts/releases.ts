@@ -63,7 +63,6 @@ export interface RollbackInput {
   by: string;
   reason: string;
   at?: string;
-  request?: string;
 }
 
 /** `won: false`: somebody else has moved `current` since `expected`; `current` is the champion that the caller now faces. */
@@ -93,8 +92,6 @@ export async function releaseMoves(store: Store, after = 0): Promise<ReleaseMove
  */
 export async function promoteRelease(store: Store, input: PromoteInput): Promise<MoveResult> {
   const { expected, at = new Date().toISOString(), request = randomUUID(), ...move } = input;
-  const done = await moveOf(store, request, expected);
-  if (done) return { won: true, current: done };
   const files = await filesOfRelease(store, input.release);
   const current = await currentRelease(store);
   return advance(store, expected, { ...move, move: 'promote', files, from: current?.release ?? null, at, request });
@@ -107,7 +104,7 @@ export async function promoteRelease(store: Store, input: PromoteInput): Promise
  * @throws SoftflowError `ROLLBACK_IMPOSSIBLE` when there is nothing to go back to, and those of `promoteRelease`
  */
 export async function rollbackRelease(store: Store, input: RollbackInput): Promise<MoveResult> {
-  const { to, by, reason, at = new Date().toISOString(), request = randomUUID() } = input;
+  const { to, by, reason, at = new Date().toISOString() } = input;
   const moves = await releaseMoves(store);
   const current = moves.at(-1);
   const target = to === undefined ? standing(moves).at(-2) : moves.findLast((move) => move.release === to);
@@ -124,7 +121,7 @@ export async function rollbackRelease(store: Store, input: RollbackInput): Promi
     at,
     reason,
     metrics,
-    request,
+    request: randomUUID(),
   };
   return advance(store, current.number, move);
 }

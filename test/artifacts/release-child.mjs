@@ -65,7 +65,7 @@ async function promote(store) {
 }
 
 async function rollback(store) {
-  await rollbackRelease(store, { by: 'child', reason: 'worse', request: 'the same for every attempt' });
+  await rollbackRelease(store, { by: 'child', reason: 'worse' });
   await writeReleaseView(store);
 }
 

@@ -72,6 +72,22 @@ test('What is no whole release is never promoted.', async () => {
   expect(await currentRelease(store)).toBeUndefined();
 });
 
+test('A release with a damaged file is found out before it is promoted or gone back to.', async () => {
+  const disk = new MemoryDisk();
+  const store = await openStore(ROOT, { fs: disk, create: true });
+  for (const name of ['a', 'b']) await writeRelease(store, name);
+  await promoteRelease(store, promotion('a', 0));
+  const adapterOf = async (name: string) =>
+    `${ROOT}/${(await store.readManifest(keyOf(name)))?.outputs['adapter/adapter_model.safetensors']?.uri}`;
+  disk.overwrite(await adapterOf('b'), Buffer.alloc(3000));
+  await expect(promoteRelease(store, promotion('b', 1))).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+  await writeRelease(store, 'b');
+  await promoteRelease(store, promotion('b', 1));
+  disk.overwrite(await adapterOf('a'), Buffer.alloc(3000));
+  await expect(rollbackRelease(store, { by: 'anna', reason: '' })).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+  expect((await currentRelease(store))?.release).toBe(keyOf('b'));
+});
+
 test('A rollback goes back by one promotion, a second by another, and a third has nowhere to go.', async () => {
   const store = await storeWith('a', 'b', 'c');
   for (const [n, name] of ['a', 'b', 'c'].entries()) await promoteRelease(store, promotion(name, n));
