@@ -11,7 +11,7 @@ const ROW = /[RS]\d+|poison/;
 /** A title's rows: "(R2)", "(R13, R15)". */
 const ROWS = new RegExp(`\\(((?:${ROW.source})(?:, (?:${ROW.source}))*)\\)$`);
 /** Rows that a seed changes; the full level runs the others once. */
-const SEEDED = ['R2', 'R3', 'R12', 'R18'];
+const SEEDED = ['R2', 'R3', 'R10', 'R12', 'R18'];
 const FULL_SEEDS = 20;
 const USAGE = `Usage: npm run faults -- [--rows R2,R7] [--seed 1] [--full] [--output faults.json]
 
