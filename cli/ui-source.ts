@@ -56,8 +56,14 @@ export class LastingSource implements UiSource {
   }
 
   async file(runId: string, path: string): Promise<Uint8Array> {
-    const { readRunFile } = await import('../client/run-results.ts');
-    return readRunFile(await this.#requireStore(runId), runId, path);
+    const [{ readRunFile }, { readDecision }] = await Promise.all([
+      import('../client/run-results.ts'),
+      import('../artifacts/decisions.ts'),
+    ]);
+    const store = await this.#requireStore(runId);
+    // Once its promotion is decided, a run has a report that says so.
+    const decided = path === 'report.html' ? (await readDecision(store, runId))?.report : undefined;
+    return decided ? store.getBytes(decided) : readRunFile(store, runId, path);
   }
 
   async schedules() {
@@ -68,8 +74,8 @@ export class LastingSource implements UiSource {
   }
 
   async releases() {
-    const { releaseMoves } = await import('../artifacts/releases.ts');
-    return this.#fromStore([], releaseMoves);
+    const { auditTable } = await import('../artifacts/decisions.ts');
+    return this.#fromStore([], auditTable);
   }
 
   async close(): Promise<void> {

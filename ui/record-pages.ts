@@ -1,4 +1,4 @@
-import type { ReleaseMove } from '../artifacts/releases.ts';
+import type { AuditRow } from '../artifacts/decisions.ts';
 import { escapeHtml } from '../report/escape.ts';
 import { tableHtml } from '../report/html-parts.ts';
 import { type Page, runLink } from './layout.ts';
@@ -25,26 +25,31 @@ function schedulesHtml(schedules: readonly ScheduleLine[] | undefined): string {
   return `${tableHtml('Schedules', columns, rows)}<p class="muted"><small>Times are UTC.</small></p>`;
 }
 
-/** Every move of `current`, newest first: what is served, since when, and why. */
-export function releasesPage(moves: readonly ReleaseMove[]): Page {
-  return { title: 'Releases', place: '/releases', body: releasesHtml(moves) };
+/** What is served, since when and why, and what was turned down, newest first. */
+export function releasesPage(rows: readonly AuditRow[]): Page {
+  return { title: 'Releases', place: '/releases', body: releasesHtml(rows) };
 }
 
-function releasesHtml(moves: readonly ReleaseMove[]): string {
-  const current = moves.at(-1);
-  if (!current) return '<p class="empty">Nothing was promoted yet. Next: <code>softflow promote &lt;run&gt;</code></p>';
-  const columns = ['number', 'move', 'release', 'run', 'by', 'at', 'reason', 'figures'].map((name) => ({ name }));
-  const rows = [...moves].reverse().map((move) => [
-    `${move.number}${move === current ? ' <span class="tag">current</span>' : ''}`,
-    move.move,
-    `<code title="${escapeHtml(move.release)}">${escapeHtml(move.release.slice(0, 12))}</code>`,
-    move.runId === null ? '' : runLink(move.runId),
-    escapeHtml(move.by),
-    escapeHtml(move.at),
-    escapeHtml(move.reason),
-    Object.entries(move.metrics)
+function releasesHtml(audit: readonly AuditRow[]): string {
+  if (audit.length === 0)
+    return '<p class="empty">Nothing was promoted yet. Next: <code>softflow promote &lt;run&gt;</code></p>';
+  const current = audit.findLast(({ number }) => number !== null);
+  const columns = ['what', 'number', 'run', 'current after it', 'by', 'at', 'reason', 'figures'];
+  const rows = [...audit].reverse().map((row) => [
+    row.what,
+    `${row.number ?? ''}${row === current ? ' <span class="tag">current</span>' : ''}`,
+    row.runId === null ? '' : runLink(row.runId),
+    row.to === null ? '' : `<code title="${escapeHtml(row.to)}">${escapeHtml(row.to.slice(0, 12))}</code>`,
+    escapeHtml(row.by),
+    escapeHtml(row.at),
+    escapeHtml(row.reason),
+    Object.entries(row.metrics)
       .map(([name, value]) => escapeHtml(`${name} ${value}`))
       .join('<br>'),
   ]);
-  return tableHtml('Moves of current', columns, rows);
+  return tableHtml(
+    'Releases',
+    columns.map((name) => ({ name })),
+    rows,
+  );
 }

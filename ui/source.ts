@@ -1,4 +1,4 @@
-import type { ReleaseMove } from '../artifacts/releases.ts';
+import type { AuditRow } from '../artifacts/decisions.ts';
 import type { RunLook } from '../client/runs.ts';
 
 /** A schedule as the page shows it; times are ISO 8601, in UTC. */
@@ -22,6 +22,6 @@ export interface UiSource {
   file(runId: string, path: string): Promise<Uint8Array>;
   /** Undefined while no server answers: schedules live there alone. */
   schedules(): Promise<ScheduleLine[] | undefined>;
-  /** Every move of `current`, oldest first. */
-  releases(): Promise<ReleaseMove[]>;
+  /** Every move of `current` and every decision that left it where it is, oldest first. */
+  releases(): Promise<AuditRow[]>;
 }

@@ -119,7 +119,7 @@ describe.skipIf(!browser)(`softflow ui over a run at work ${title}`, () => {
     );
     await page.getByRole('link', { name: 'Releases' }).click();
     const row = page.getByRole('row', { name: /the first/ });
-    expect(await row.textContent()).toContain(`1 currentpromote${release.slice(0, 12)}${runId}ana`);
+    expect(await row.textContent()).toContain(`promote1 current${runId}${release.slice(0, 12)}ana`);
   });
 
   it('asked nothing of anybody else, and had nothing to complain of', () => {

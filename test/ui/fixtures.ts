@@ -1,4 +1,4 @@
-import type { ReleaseMove } from '../../artifacts/releases.ts';
+import type { AuditRow } from '../../artifacts/decisions.ts';
 import type { RunLook } from '../../client/runs.ts';
 import { SoftflowError } from '../../errors.ts';
 import { renderReportHtml } from '../../report/html.ts';
@@ -75,27 +75,32 @@ export function liveLook(done: number): RunLook {
   };
 }
 
-/** Two finished runs and one at work, a schedule, and two moves of `current`; each part can be replaced. */
+/** Two finished runs and one at work, a schedule, and the way of `current`; each part can be replaced. */
 export function fakeSource(change: Partial<UiSource> = {}): UiSource {
-  const move = { move: 'promote' as const, files: {}, from: null, at: '2026-11-24T03:20:00.000Z', request: 'r' };
-  const first: ReleaseMove = {
-    ...move,
+  const at = '2026-11-24T03:20:00.000Z';
+  const [a, b] = ['a'.repeat(64), 'b'.repeat(64)];
+  const first: AuditRow = {
+    at,
+    what: 'promote',
     number: 1,
-    release: 'a'.repeat(64),
     runId: 'demo-00000001',
+    from: null,
+    to: a,
     by: 'ana',
     reason: 'first',
     metrics: {},
   };
-  const second: ReleaseMove = {
-    ...move,
+  const second: AuditRow = {
+    ...first,
     number: 2,
-    release: 'b'.repeat(64),
     runId: 'demo-00000002',
+    from: a,
+    to: b,
     by: 'retrain nightly',
     reason: '<b>gain</b>',
     metrics: { gain: 0.012 },
   };
+  const kept: AuditRow = { ...second, what: 'kept', number: null, runId: LIVE, from: b, reason: 'within noise' };
   return {
     list: async () => [LIVE, 'demo-00000002', 'demo-00000001'],
     look: async (runId) =>
@@ -116,7 +121,7 @@ export function fakeSource(change: Partial<UiSource> = {}): UiSource {
         last: { scheduledAt: '2026-11-25T02:00:00.000Z', workflowId: 'nightly-2026-11-25T02:00:00Z' },
       },
     ],
-    releases: async () => [first, second],
+    releases: async () => [first, second, kept],
     ...change,
   };
 }

@@ -252,12 +252,12 @@ describe('the pages', () => {
     );
   });
 
-  it('show schedules and every move of current', async () => {
+  it('show schedules, every move of current and every decision', async () => {
     await serve();
     expect(await textOf('/schedules')).toMatch(/nightly 0 3 \* \* \* Europe\/Berlin active 2026-11-26T02:00/);
-    expect(await textOf('/releases')).toMatch(
-      /2 current promote bbbbbbbbbbbb demo-00000002 retrain nightly .* gain 0\.012 1 promote/,
-    );
+    const releases = await textOf('/releases');
+    expect(releases).toMatch(/kept nightly-00000003 bbbbbbbbbbbb retrain nightly .* within noise/);
+    expect(releases).toMatch(/within noise gain 0\.012 promote 2 current demo-00000002 bbbbbbbbbbbb .* promote 1 demo/);
     await serve({ schedules: async () => undefined, releases: async () => [] });
     expect(await textOf('/schedules')).toContain('No Temporal server answers');
     expect(await textOf('/releases')).toContain('Nothing was promoted yet');
