@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { promoteRelease } from '../../artifacts/releases.ts';
+import { promoteRun } from '../../artifacts/decisions.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { LastingSource } from '../../cli/ui-source.ts';
 import { readRunFile } from '../../client/run-results.ts';
@@ -112,7 +112,9 @@ describe.skipIf(!browser)(`softflow ui over a run at work ${title}`, () => {
     await until(async () => typeof (await schedules.list())[0]?.next === 'string', 60);
     const { status } = await source.look(runId);
     const release = status.steps.find(({ step }) => step === 'release')?.key as string;
-    await promoteRelease(store, { release, runId, expected: 0, by: 'ana', reason: 'the first', metrics: {} });
+    const promotion = { release, runId, expected: 0, by: 'ana', reason: 'the first', metrics: {} };
+    await promoteRun(store, promotion, () => store.putBytes(Buffer.from('<title>decided</title>')));
+    expect(await (await fetch(new URL(`/runs/${runId}/report`, ui.url))).text()).toBe('<title>decided</title>');
     await page.goto(new URL('/schedules', ui.url).href);
     expect(await page.getByRole('row', { name: /nightly/ }).textContent()).toMatch(
       /nightly0 3 \* \* \*UTCactive\d{4}-/,
