@@ -1,20 +1,24 @@
 import { announceWaiting } from '../artifacts/decisions.ts';
 import type { Store } from '../artifacts/store.ts';
+import { checkDrift } from './check-drift.ts';
 import type { LookUpInput, LookUpResult, Sources, StepInput, StepName, StepResult } from './contracts.ts';
 import { cpuStep, heartbeating } from './cpu-step.ts';
 import { evaluatePopularity } from './evaluate-popularity.ts';
 import { toFailure } from './failures.ts';
 import { findProducer, type Lost, type Producer } from './find-producer.ts';
 import { lookUpStep } from './look-up-step.ts';
+import { notify } from './notify.ts';
 import { prepareData } from './prepare-data.ts';
 import { judge, noteDecision, promote } from './promotion.ts';
 import type { JudgeActivities, PromotionActivities } from './promotion-contracts.ts';
+import { readChampion } from './read-champion.ts';
 import { readMatch } from './read-match.ts';
 import { relay } from './relay.ts';
 import { release } from './release.ts';
 import { renderReport } from './render-report.ts';
 import { type Places, type SourceNames, sourceResolver } from './resolve-sources.ts';
-import { type RunRecord, recordRun } from './run-records.ts';
+import type { LongRetrainActivities, RetrainActivities } from './retrain-contracts.ts';
+import { type RunRecord, recordRetrain, recordRun } from './run-records.ts';
 import type { Trainer } from './trainer.ts';
 
 export interface ActivityDeps {
@@ -25,14 +29,14 @@ export interface ActivityDeps {
 }
 
 /** Short activities of the workflow's own queue. */
-export interface LightActivities extends PromotionActivities {
+export interface LightActivities extends PromotionActivities, RetrainActivities {
   lookUpStep(input: LookUpInput): Promise<LookUpResult>;
   recordRun(record: RunRecord): Promise<void>;
   findProducer(lost: Lost): Promise<Producer | null>;
 }
 
 /** Activities that may have to read or fetch whole files. */
-export interface LongActivities extends JudgeActivities {
+export interface LongActivities extends JudgeActivities, LongRetrainActivities {
   resolveSources(names: SourceNames): Promise<Sources>;
 }
 
@@ -49,11 +53,15 @@ export const LIGHT_ACTIVITIES = [
   'promoteRun',
   'recordDecision',
   'announceWaiting',
+  'recordRetrain',
 ] as const satisfies readonly (keyof LightActivities)[];
 export const LONG_ACTIVITIES = [
   'resolveSources',
   'readMatch',
   'judge',
+  'readChampion',
+  'checkDrift',
+  'notify',
 ] as const satisfies readonly (keyof LongActivities)[];
 
 /** Every activity of softflow over its dependencies; a worker runs those of the queues that it serves. */
@@ -66,9 +74,13 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
     promoteRun: failing((input) => promote(store, input)),
     recordDecision: failing((decision) => noteDecision(store, decision)),
     announceWaiting: failing(async (waiting) => (await announceWaiting(store, waiting)) ?? null),
+    recordRetrain: failing((record) => recordRetrain(store, record)),
     resolveSources: sourceResolver(places, store),
     readMatch: long((input) => readMatch(store, input)),
     judge: long((input) => judge(store, input)),
+    readChampion: long(({ settings }) => readChampion(store, settings)),
+    checkDrift: long((input) => checkDrift(store, input)),
+    notify: long((input) => notify(input)),
     prepareData: cpuStep(store, prepareData(places)),
     encodeTitles: tensorStep,
     trainEpoch: tensorStep,
