@@ -105,7 +105,8 @@ function widen(verification: MergeVerification, expected: Float32Array, received
   }
 }
 
-function accepted(verification: MergeVerification): MergeVerification {
+/** @throws SoftflowError `EXPORT_DIFFERS` when the merged model is not what it was merged from */
+export function accepted(verification: MergeVerification): MergeVerification {
   const { maxLogitDifference, maxLogit } = verification;
   if (maxLogitDifference <= TOLERANCE * maxLogit) return verification;
   throw new SoftflowError(

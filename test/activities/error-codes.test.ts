@@ -6,6 +6,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { PrepareDataParams } from '../../activities/contracts.ts';
+import { accepted } from '../../activities/jobs/merge-adapter.ts';
 import { prepareData } from '../../activities/prepare-data.ts';
 import { finishStep } from '../../activities/step-result.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
@@ -138,6 +139,15 @@ test('REPORT_INPUT: predictions are not those of the test windows', () => {
       message: expect.stringMatching(/soft.*got window user1:10 instead of user0:10 in row 0/),
     }),
   );
+});
+
+test('EXPORT_DIFFERS: a merged model does not answer as base and adapter do', () => {
+  const verification = { prompts: 1, positions: 9, maxLogit: 10, maxLogitDifference: 0 };
+  expect(accepted(verification)).toBe(verification);
+  for (const maxLogitDifference of [1, Number.NaN])
+    expect(() => accepted({ ...verification, maxLogitDifference })).toThrow(
+      expect.objectContaining({ code: 'EXPORT_DIFFERS', message: expect.stringContaining('(10)') }),
+    );
 });
 
 test('TABLE_TOO_LARGE: a column holds more text than its offsets can point to', () => {
