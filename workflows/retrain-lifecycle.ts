@@ -88,7 +88,10 @@ export async function concludedRetrain(retrain: Retrain, work: () => Promise<nev
 }
 
 /** Why the run that trains has failed; undefined when it is not the one that has. */
-function trainingFailure(error: unknown, { runId }: RetrainStatus): ApplicationFailure | undefined {
+export function trainingFailure(
+  error: unknown,
+  { runId }: Pick<RetrainStatus, 'runId'>,
+): ApplicationFailure | undefined {
   if (!(error instanceof ChildWorkflowFailure)) return undefined;
   const { cause } = error;
   const type = cause instanceof ApplicationFailure ? cause.type : 'TRAINING_LOST';

@@ -1,7 +1,14 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ActivityFailure, ApplicationFailure, TimeoutFailure, TimeoutType } from '@temporalio/common';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  ChildWorkflowFailure,
+  TerminatedFailure,
+  TimeoutFailure,
+  TimeoutType,
+} from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -21,6 +28,7 @@ import { SCHEMAS } from '../../datasets/schemas.ts';
 import { buildRunSummary } from '../../report/run-summary.ts';
 import { machinePlaces } from '../../workers/places.ts';
 import { TrainerClient } from '../../workers/trainer-client.ts';
+import { trainingFailure } from '../../workflows/retrain-lifecycle.ts';
 import { toFailure } from '../../workflows/run-lifecycle.ts';
 import { output } from '../../workflows/steps.ts';
 import { PARAMS } from '../datasets/fixtures.ts';
@@ -110,6 +118,14 @@ test('STEP_FAILED: a step ended without an error of its own', () => {
   const timeout = new TimeoutFailure('too slow', undefined, TimeoutType.START_TO_CLOSE);
   const failure = new ActivityFailure('failed', 'evaluate', 'id', 'TIMEOUT', undefined, timeout);
   expect(toFailure(failure)).toMatchObject({ type: 'STEP_FAILED', nonRetryable: true, message: 'too slow' });
+});
+
+test('TRAINING_LOST: the run that a retrain trains was ended from outside', () => {
+  const terminated = new TerminatedFailure('a person did it');
+  const execution = { workflowId: 'night-1', runId: '1' };
+  const lost = new ChildWorkflowFailure('default', execution, 'softWorkflow', 'NON_RETRYABLE_FAILURE', terminated);
+  expect(trainingFailure(lost, { runId: 'night-1' })).toMatchObject({ type: 'TRAINING_LOST', nonRetryable: true });
+  expect(trainingFailure(new Error('another'), { runId: 'night-1' })).toBeUndefined();
 });
 
 test('STEP_OUTPUT_MISSING: a step was made by another version', () => {
