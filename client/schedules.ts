@@ -181,7 +181,9 @@ export class Schedules {
    * @throws SoftflowError `SCHEDULE_NOT_FOUND`
    */
   async trigger(name: string, overlap?: Overlap): Promise<void> {
-    await this.#asking(name, () => this.#handle(name).trigger(overlap && toTemporal(overlap)));
+    // Left out, the SDK would allow all: a retrain that the schedule neither waits for nor pauses after.
+    const policy = overlap ? toTemporal(overlap) : (await this.#description(name)).policies.overlap;
+    await this.#asking(name, () => this.#handle(name).trigger(policy));
   }
 
   /**
@@ -236,6 +238,8 @@ export class Schedules {
           `There is a schedule "${name}" already. \`softflow schedule update ${name}\` changes it.`,
         );
       if (error instanceof ScheduleNotFoundError) throw await this.#notFound(name);
+      // What the server says of a new schedule's times comes as a TypeError.
+      if (error instanceof TypeError) throw invalid(`the server refuses it: ${error.message}`, error);
       // 3 is gRPC's INVALID_ARGUMENT: the server says which field it does not take.
       if (error instanceof ServiceError && (error.cause as { code?: number } | undefined)?.code === 3)
         throw invalid(
