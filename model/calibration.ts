@@ -55,7 +55,7 @@ const TIMES = 4;
 /** Slow machines measure fewer times. */
 const ENOUGH_SECONDS = 2;
 /** Seconds that threads may have waited in a second of a machine that does little else. */
-const BUSY = 0.15;
+const BUSY = 0.5;
 
 export const costOf = ({ fixed, layer }: Cost, layers: number): number => fixed + layers * layer;
 
