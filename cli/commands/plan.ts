@@ -54,7 +54,9 @@ async function measure(
     },
   });
   if (answer.figures.calibration.busy)
-    terminal.err(`${terminal.paint.yellow('warning')} This machine is busy with other work: the times are rough, most of them too high.`);
+    terminal.err(
+      `${terminal.paint.yellow('warning')} This machine is busy with other work: the times are rough, most of them too high.`,
+    );
   for (const warning of answer.warnings) terminal.err(`${terminal.paint.yellow('warning')} ${warning}`);
   return answer;
 }
