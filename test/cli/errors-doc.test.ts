@@ -37,4 +37,17 @@ describe('docs/errors.md', () => {
     expect(codes.length).toBeGreaterThan(50);
     expect(codes.filter((code) => !explained.includes(`\`${code}\``))).toEqual([]);
   });
+
+  it('lists no code that no test names', () => {
+    const explained = readFileSync(join(root, 'docs', 'errors.md'), 'utf8');
+    const tables = explained.split('\n').filter((line) => line.startsWith('|'));
+    const listed = tables.flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`([A-Z][A-Z0-9_]+)`/g)]);
+    const tests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.test.ts'))
+      .map((name) => readFileSync(join(root, 'test', name), 'utf8'))
+      .join('\n');
+    const codes = [...new Set([...listed.map((match) => match[1] as string), ...raisedCodes()])];
+    expect(codes.length).toBeGreaterThan(100);
+    expect(codes.filter((code) => !new RegExp(`\\b${code}\\b`).test(tests))).toEqual([]);
+  });
 });

@@ -44,7 +44,9 @@ describe('metrics worked out by hand', () => {
   });
 
   it('refuses to average over no windows', () => {
-    expect(() => hitRateAt([], 10)).toThrow('at least one ranked window');
+    expect(() => hitRateAt([], 10)).toThrow(
+      expect.objectContaining({ code: 'NO_WINDOWS', message: expect.stringContaining('at least one ranked window') }),
+    );
   });
 });
 
