@@ -17,6 +17,7 @@ export interface QueryCopy {
 }
 
 const FETCH_ROWS = 10_000;
+const QUERY_TIMEOUT_MS = 60 * 60 * 1000;
 /** Types of `timestamp`, `timestamptz` and `date` in PostgreSQL's catalogue. */
 const TIME_TYPES = new Set([1114, 1184, 1082]);
 const TIME_ROLES = new Set(['time', 'known']);
@@ -60,6 +61,8 @@ async function connect(urlEnv: string): Promise<Client> {
     const client = new pg.Client({
       connectionString,
       connectionTimeoutMillis: 30_000,
+      // A server that has gone without a word would hold the run for ever.
+      query_timeout: QUERY_TIMEOUT_MS,
       keepAlive: true,
       // Every value comes as the text that the server writes.
       types: { getTypeParser: () => (text: unknown) => text },

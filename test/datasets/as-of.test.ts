@@ -1,6 +1,9 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { WindowRow } from '../../datasets/schemas.ts';
-import { csvPair, interactionsCsv, itemsCsv, prepare, prepareAsOf, temporaryFolder } from './fixtures.ts';
+import type { DataSource, ResolvedDataSource } from '../../datasets/sources/source.ts';
+import { COLUMNS, csvPair, interactionsCsv, itemsCsv, prepare, prepareAsOf, temporaryFolder } from './fixtures.ts';
 
 const folder = await temporaryFolder();
 const DAY = 86_400;
@@ -70,6 +73,36 @@ describe('asOf', () => {
       code: 'DATA_COLUMN_MISSING',
       message: expect.stringContaining('"nowhere"'),
     });
+  });
+
+  it('is the same preparation for every kind of file, ratings, years and odd characters among them', async () => {
+    const far = { ...PARAMS, asOf: '2100-01-01T00:00:00Z' };
+    const same = async (given: DataSource, params = {}) => {
+      const [direct, cut] = [
+        await prepare(given as ResolvedDataSource, folder, { ...PARAMS, ...params }),
+        await prepareAsOf(given, folder, { ...far, ...params }),
+      ];
+      for (const table of [...TRAINED, 'windowsTest', 'interactionBytes'] as const)
+        expect(Buffer.compare(cut[table], direct[table]), table).toBe(0);
+      const { itemRows: _, ...counts } = direct.card.counts;
+      expect(cut.card.counts).toMatchObject(counts);
+    };
+    await same({ planted: { series: 9, minParts: 3, maxParts: 5, users: 40, seriesPerUser: 2, skip: 0.1, seed: 3 } });
+
+    const rated = daily(6).map(([user, item, time], n) => `${user},${item},${time},${(n % 9) / 2}`);
+    const text = `user_id,item_id,timestamp,stars\n${rated.join('\n')}\n`;
+    const odd = ITEMS.replace('T i1\n', '"T, ""i1""\nin two lines"\n').replace('T i2', '千と千尋');
+    const columns = { ...COLUMNS, rating: 'stars' };
+    await same(await csvPair(folder, text, odd, { columns }), { ratingMin: 1, kCore: 1 });
+
+    const inter = daily(6).map((row) => row.join('\t'));
+    await writeFile(join(folder, 'x.inter'), `user_id:token\titem_id:token\ttimestamp:float\n${inter.join('\n')}\n`);
+    const titles = Array.from({ length: 8 }, (_, i) => `i${i}\t"Film" ${i}, The\t${1990 + i}`);
+    await writeFile(
+      join(folder, 'x.item'),
+      `item_id:token\tmovie_title:token_seq\trelease_year:token\n${titles.join('\n')}\n`,
+    );
+    await same({ recbole: { folder, name: 'x', titleField: 'movie_title', yearField: 'release_year' } });
   });
 
   it('says how much lies behind it when nothing lies before', async () => {
