@@ -19,6 +19,7 @@ import type { retrainWorkflow } from '../../workflows/retrain-workflow.ts';
 import type { RunConfigInput } from '../../workflows/run-config.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
 import { ALWAYS, GrowingCsv, NEVER_BETTER } from '../support/growing-csv.ts';
+import { RECORDING, recordHistory } from '../support/histories.ts';
 import { startTestWorker } from '../support/soft-run.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 
@@ -49,6 +50,7 @@ beforeAll(async () => {
   store = await openStore(join(folder, 'store'));
 });
 afterAll(async () => {
+  if (RECORDING) for (const [name, workflowId] of RECORDED) await recordHistory(server, name, workflowId);
   worker?.shutdown();
   await worker?.done;
   await server?.stop();
@@ -57,6 +59,17 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+/** What `SOFTFLOW_RECORD_HISTORIES=1` keeps for replay, by the order of the starts below. */
+const RECORDED = [
+  ['retrain-promoted', 'nightly-1'],
+  ['retrain-skipped', 'nightly-2'],
+  ['retrain-kept', 'nightly-3'],
+  ['retrain-warm-start', 'nightly-5'],
+  ['retrain-too-few-windows', 'nightly-6'],
+  ['retrain-waiting', 'nightly-7'],
+  ['retrain-drift', 'nightly-9'],
+  ['retrain-unreadable', 'nightly-10'],
+] as const;
 let starts = 0;
 function retrain(asOf: string, config: Partial<RunConfigInput> = {}): Promise<RetrainStatus> {
   const notify = { webhook: { urlEnv: 'RETRAIN_TEST_WEBHOOK' } };
