@@ -31,6 +31,8 @@ export { type ListedRelease, Releases, type ReleasesOptions } from './client/rel
 export { type ReleasedRun, readReleasedRun, readRunFile } from './client/run-results.ts';
 export { writeRunView } from './client/run-view.ts';
 export { type RunLook, Runs, type RunsOptions } from './client/runs.ts';
+export type { ScheduledRun } from './client/scheduled-runs.ts';
+export { type ScheduleInput, Schedules, type SchedulesOptions, type ScheduleView } from './client/schedules.ts';
 export { type Inspection, inspectFile } from './datasets/inspect/inspect-data.ts';
 export { SoftflowError } from './errors.ts';
 export { compareRuns, type RunComparison } from './report/compare.ts';
@@ -38,6 +40,7 @@ export type { RunSummary } from './report/summary-types.ts';
 export { type Embedded, type EmbeddedOptions, ensureEmbedded, stopEmbedded } from './workers/embedded.ts';
 export { type RunningWorker, type SoftflowWorkerOptions, startWorker } from './workers/worker.ts';
 export type { PromotionOutcome } from './workflows/promotion-state.ts';
+export type { RetrainOutcome, RetrainStatus } from './workflows/retrain-state.ts';
 export { type RunConfig, type RunConfigInput, RunConfigSchema } from './workflows/run-config.ts';
 export type { EpochRow, RunPhase, RunStatus, Stage, StepStatus } from './workflows/run-state.ts';
 export { DEFAULT_TASK_QUEUE, type QueueKind, queueName } from './workflows/task-queues.ts';
