@@ -1,11 +1,11 @@
 import { Option } from 'commander';
-import type { CommandGroup } from './command-group.ts';
 import type { InspectOptions } from './commands/data.ts';
+import type { Registry } from './register.ts';
 
 const json = () => new Option('--json', 'machine-readable output');
 
 /** Commands about data files, before any run. */
-export function addDataCommands({ program, run, terminal }: CommandGroup): void {
+export function addDataCommands({ program, run, terminal }: Registry): void {
   const data = program
     .command('data')
     .description('look at data files before a run, and convert them')

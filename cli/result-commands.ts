@@ -1,18 +1,18 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
-import type { CommandGroup } from './command-group.ts';
 import type { CompareOptions } from './commands/compare.ts';
 import type { ExportCommandOptions } from './commands/export.ts';
 import type { RecommendCommandOptions } from './commands/recommend.ts';
+import type { Registry } from './register.ts';
 
 /** Commands about what runs have made. */
-export function addResultCommands(group: CommandGroup): void {
+export function addResultCommands(group: Registry): void {
   addCompare(group);
   addRecommend(group);
   addExport(group);
 }
 
-function addCompare({ command, run, terminal }: CommandGroup): void {
+function addCompare({ command, run, terminal }: Registry): void {
   command(
     'compare <first> <second>',
     'two finished runs on the same windows: settings, metrics with intervals, slices',
@@ -29,7 +29,7 @@ function addCompare({ command, run, terminal }: CommandGroup): void {
     );
 }
 
-function addRecommend({ command, run, terminal }: CommandGroup): void {
+function addRecommend({ command, run, terminal }: Registry): void {
   command(
     'recommend',
     'the top items with scores for the histories of a file, by the model of a finished run',
@@ -52,7 +52,7 @@ function addRecommend({ command, run, terminal }: CommandGroup): void {
     );
 }
 
-function addExport({ command, run, terminal }: CommandGroup): void {
+function addExport({ command, run, terminal }: Registry): void {
   command(
     'export <run>',
     'write what a finished run made into a folder: adapter, merged model, recommendations or embeddings',

@@ -12,7 +12,7 @@ interface RecipeOptions {
 export async function validate(recipe: string, options: RecipeOptions, terminal: Terminal): Promise<number> {
   const { config, file } = loadConfigFile(recipe, { overrides: options.set });
   if (options.json) terminal.out(JSON.stringify({ valid: true, file, name: config.name }));
-  else terminal.out(`${recipe} is a valid recipe. Next: softflow run ${recipe}`);
+  else terminal.out(`${recipe} is a valid recipe. Next: softflow plan ${recipe}, then softflow run ${recipe}`);
   return EXIT.ok;
 }
 

@@ -47,7 +47,7 @@ describe('the command', () => {
   it('validates a good recipe with exit code 0', () => {
     const { status, stdout } = softflow(['validate', 'good.yaml']);
     expect(status).toBe(0);
-    expect(stdout).toContain('Next: softflow run good.yaml');
+    expect(stdout).toContain('Next: softflow plan good.yaml, then softflow run good.yaml');
     expect(JSON.parse(softflow(['validate', 'good.yaml', '--json']).stdout)).toEqual({
       valid: true,
       file: join(folder, 'good.yaml'),
