@@ -113,21 +113,21 @@ describe('faults of a recipe', () => {
       'a source of no kind lists the kinds',
       'model: {source: {registry: smollm2-135m-instruct}}\ndata:\n  source: {}\n',
       [
-        'recipes/x.yaml:3:3 data.source: expected a mapping with exactly one of registry, csv, recbole, planted, got none of them',
+        'recipes/x.yaml:3:3 data.source: expected a mapping with exactly one of registry, csv, recbole, planted, parquet, postgres, got none of them',
       ],
     ],
     [
       'a misspelt kind is corrected',
       'model: {source: {registry: smollm2-135m-instruct}}\ndata: {source: {recbol: {folder: x}}}\n',
       [
-        'recipes/x.yaml:2:8 data.source: expected a mapping with exactly one of registry, csv, recbole, planted, got recbol; did you mean "recbole"?',
+        'recipes/x.yaml:2:8 data.source: expected a mapping with exactly one of registry, csv, recbole, planted, parquet, postgres, got recbol; did you mean "recbole"?',
       ],
     ],
     [
       'two kinds at once are refused',
       'model: {source: {registry: smollm2-135m-instruct}}\ndata: {source: {registry: movielens-100k, planted: {}}}\n',
       [
-        'recipes/x.yaml:2:8 data.source: expected a mapping with exactly one of registry, csv, recbole, planted, got registry and planted',
+        'recipes/x.yaml:2:8 data.source: expected a mapping with exactly one of registry, csv, recbole, planted, parquet, postgres, got registry and planted',
       ],
     ],
     [
@@ -162,7 +162,7 @@ describe('faults of a recipe', () => {
       'an environment variable outside a path is refused',
       `${BASE}prompt: {noun: "\${SECRET}"}\n`,
       [
-        'recipes/x.yaml:3:16 prompt.noun: ${NAME} is read in paths only (data.source.csv.interactions, data.source.csv.items, data.source.recbole.folder, model.source.folder, model.source.gguf)',
+        'recipes/x.yaml:3:16 prompt.noun: ${NAME} is read in paths only (data.source.csv.interactions, data.source.csv.items, data.source.recbole.folder, data.source.parquet.folder, data.source.parquet.items, model.source.folder, model.source.gguf)',
       ],
     ],
     [

@@ -8,8 +8,8 @@ const names = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
 const load = (name: string) => RunConfigSchema.parse(parse(readFileSync(new URL(name, folder), 'utf8')));
 
 describe('recipes', () => {
-  it('are the four that the documents name', () => {
-    expect(names.sort()).toEqual(['csv.yaml', 'demo.yaml', 'ml-100k.yaml', 'planted.yaml']);
+  it('are those that the documents name', () => {
+    expect(names.sort()).toEqual(['csv.yaml', 'demo.yaml', 'ml-100k.yaml', 'nightly.yaml', 'planted.yaml']);
   });
 
   it.each(names)('%s is valid, names its schema and opens with the command that runs it', (name) => {
