@@ -84,7 +84,8 @@ function manifestOf(steps: readonly Found[], id: string): Manifest {
   );
 }
 
-function outputOf(manifest: Manifest, name: string): ArtifactRef {
+/** @throws SoftflowError `STEP_OUTPUT_MISSING` */
+export function outputOf(manifest: Manifest, name: string): ArtifactRef {
   const ref = manifest.outputs[name];
   if (ref) return ref;
   throw new SoftflowError(

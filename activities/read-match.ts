@@ -5,6 +5,7 @@ import type { Manifest, Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import { ADAPTER_WEIGHTS } from '../model/peft.ts';
 import type { EvaluateParams, Precision, ReleaseParams } from './contracts.ts';
+import { outputOf } from './gather-run.ts';
 import type { Challenger, Champion, Match } from './promotion-contracts.ts';
 import { RUN_RECORDS } from './run-records.ts';
 import { trainedUntil } from './trained-until.ts';
@@ -103,14 +104,5 @@ async function stepOf(store: Store, { steps }: ReleaseParams, id: string): Promi
     `The result of step \`${id}\`${step ? ` (${step.key})` : ''}, which this promotion needs, is not in the store. ` +
       'Run the same recipe again: only what is missing is computed.',
     { details: { id, key: step?.key ?? null } },
-  );
-}
-
-function outputOf(manifest: Manifest, name: string): ArtifactRef {
-  const ref = manifest.outputs[name];
-  if (ref) return ref;
-  throw new SoftflowError(
-    'STEP_OUTPUT_MISSING',
-    `Expected an output \`${name}\` of ${manifest.step} (${manifest.key}).`,
   );
 }

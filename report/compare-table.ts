@@ -1,5 +1,5 @@
 import type { PairedSlice, RunComparison } from './compare.ts';
-import { integer, plain, rate, shorten, signed } from './format.ts';
+import { align, integer, plain, rate, shorten, signed } from './format.ts';
 import { SLICE_LABELS } from './slices.ts';
 import { MODEL_LABELS } from './summary-types.ts';
 
@@ -58,14 +58,3 @@ function sliceLines(slices: readonly PairedSlice[], k: number): string[] {
 }
 
 const shown = (value: unknown): string => (value === undefined ? '-' : shorten(plain(JSON.stringify(value)), 40));
-
-/** Columns side by side, the first to the left. */
-function align(rows: readonly string[][]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-}

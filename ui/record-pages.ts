@@ -1,15 +1,15 @@
 import type { AuditRow } from '../artifacts/decisions.ts';
+import type { ScheduleSummary } from '../client/schedules.ts';
 import { escapeHtml } from '../report/escape.ts';
 import { tableHtml } from '../report/html-parts.ts';
 import { type Page, runLink } from './layout.ts';
-import type { ScheduleLine } from './source.ts';
 
 /** Schedules of the server; undefined while none answers. */
-export function schedulesPage(schedules: readonly ScheduleLine[] | undefined): Page {
+export function schedulesPage(schedules: readonly ScheduleSummary[] | undefined): Page {
   return { title: 'Schedules', place: '/schedules', body: schedulesHtml(schedules) };
 }
 
-function schedulesHtml(schedules: readonly ScheduleLine[] | undefined): string {
+function schedulesHtml(schedules: readonly ScheduleSummary[] | undefined): string {
   if (!schedules) return '<p class="empty">No Temporal server answers, and schedules live there.</p>';
   if (schedules.length === 0)
     return '<p class="empty">No schedules. Next: <code>softflow schedule create --help</code></p>';

@@ -2,6 +2,7 @@ import { userInfo } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import type { AuditRow } from '../../artifacts/decisions.ts';
 import type { ListedRelease, Releases } from '../../client/releases.ts';
+import { align } from '../../report/format.ts';
 import type { PromotionOutcome } from '../../workflows/promotion-state.ts';
 import { EXIT } from '../exit-codes.ts';
 import { hasStore, openSession, openStoredRuns, type Session } from '../session.ts';
@@ -88,7 +89,7 @@ export async function releases({ audit, json }: ReleasesOptions, terminal: Termi
   if (json) terminal.out(JSON.stringify(rows, null, 2));
   else if (rows.length === 0) terminal.out(NONE);
   else
-    for (const line of table(rows.map((row) => ('what' in row ? auditCells(row) : listCells(row))))) terminal.out(line);
+    for (const line of align(rows.map((row) => ('what' in row ? auditCells(row) : listCells(row))))) terminal.out(line);
   const view = await stored.writeView();
   if (view !== undefined && !json && !audit)
     terminal.out(`Servers read ${join(relative(process.cwd(), dirname(view)), 'current')}`);
@@ -110,16 +111,6 @@ function auditCells({ at, what, number, runId, to, by, reason }: AuditRow): stri
 
 /** `2026-11-25 03:00`, UTC. */
 const minute = (at: string): string => at.slice(0, 16).replace('T', ' ');
-
-function table(rows: readonly string[][]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-}
 
 async function withSession(
   server: 'start' | 'if running',

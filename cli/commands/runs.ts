@@ -1,5 +1,6 @@
 import type { RunLook } from '../../client/runs.ts';
 import { SoftflowError } from '../../errors.ts';
+import { align } from '../../report/format.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
 import { EXIT } from '../exit-codes.ts';
 import { formatSeconds } from '../format.ts';
@@ -69,14 +70,7 @@ function printList(looks: readonly RunLook[], total: number, terminal: Terminal)
     look.elapsedSeconds === undefined ? '' : formatSeconds(look.elapsedSeconds),
     latestFigures({ ...look, progress: [] }),
   ]);
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  for (const row of rows)
-    terminal.out(
-      row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    );
+  for (const line of align(rows)) terminal.out(line);
   if (total > looks.length) terminal.out(`${total - looks.length} older runs; softflow list --all shows them.`);
 }
 
