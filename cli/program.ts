@@ -265,11 +265,14 @@ function addCommands({ program, command, run, terminal }: Registry): void {
     'serve task queues until SIGTERM or Ctrl-C',
     'softflow worker',
     'softflow worker --queues gpu --backend tensorflow',
+    'softflow worker --queues workflow,cpu --health-port 8080 --health-host 0.0.0.0',
   )
     .option('--queues <kinds>', 'which queues: workflow, cpu, gpu', 'workflow,cpu,gpu')
     .option('--task-queue <name>', 'base name of the queues (default: softflow)')
     .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
     .option('--store <folder>', 'the artifact store (default: .softflow/store)')
+    .option('--health-port <port>', 'answer probes on /healthz and /readyz there; 0 takes a free port')
+    .option('--health-host <address>', 'address for the probes', '127.0.0.1')
     .action(
       run(async (options: WorkerCommandOptions) => {
         const { worker } = await import('./commands/worker.ts');

@@ -18,6 +18,7 @@ import type { BackendChoice } from './backend-choices.ts';
 import { machinePlaces } from './places.ts';
 import { jsonLogger, logged } from './step-log.ts';
 import { TrainerClient } from './trainer-client.ts';
+import { checkWorker, stateOf, type WorkerHealth } from './worker-health.ts';
 import { workflowBundle } from './workflow-bundle.ts';
 
 export interface SoftflowWorkerOptions {
@@ -33,7 +34,7 @@ export interface SoftflowWorkerOptions {
   jobsModule?: string;
 }
 
-export interface RunningWorker {
+export interface RunningWorker extends WorkerHealth {
   /** Resolves once the worker has shut down, running activities having been drained; rejects when it broke. */
   done: Promise<void>;
   /** Stops polling, drains what runs. */
@@ -79,7 +80,12 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
     const broken = ends.find((end) => end.status === 'rejected');
     if (broken) throw broken.reason;
   };
-  return { done: run(), shutdown };
+  return {
+    done: run(),
+    shutdown,
+    state: () => stateOf(workers),
+    check: () => checkWorker(workers, connection, store.root),
+  };
 }
 
 /** Log lines as JSON on the error output; to be called before the first worker or connection. */

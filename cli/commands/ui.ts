@@ -1,9 +1,9 @@
 import { once } from 'node:events';
-import { SoftflowError } from '../../errors.ts';
 import { startUi } from '../../ui/server.ts';
 import { EXIT } from '../exit-codes.ts';
+import { parsePort } from '../port.ts';
 import { findTarget, STORE_FOLDER } from '../session.ts';
-import { oneLine, type Terminal } from '../terminal.ts';
+import type { Terminal } from '../terminal.ts';
 import { LastingSource } from '../ui-source.ts';
 
 export interface UiCommandOptions {
@@ -15,7 +15,7 @@ export interface UiCommandOptions {
 /** Serves the page until Ctrl-C or SIGTERM. */
 export async function ui({ port, host, json }: UiCommandOptions, terminal: Terminal): Promise<number> {
   const source = new LastingSource({ storeRoot: STORE_FOLDER, findTarget });
-  const running = await startUi(source, { port: parsePort(port), address: host });
+  const running = await startUi(source, { port: parsePort('--port', port), address: host });
   try {
     if (json) terminal.out(JSON.stringify({ url: running.url }));
     else terminal.out(`${running.url}  read only; Ctrl-C ends it`);
@@ -30,9 +30,3 @@ export async function ui({ port, host, json }: UiCommandOptions, terminal: Termi
 }
 
 const isLoopback = (host: string): boolean => ['127.0.0.1', 'localhost', '::1'].includes(host);
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (/^\d+$/.test(text) && port <= 65_535) return port;
-  throw new SoftflowError('USAGE', `--port ${oneLine(text, 40)}: expected a number from 0 (any free port) to 65535.`);
-}

@@ -1,7 +1,11 @@
 import { SoftflowError } from '../../errors.ts';
 import type { BackendChoice } from '../../workers/backend-choices.ts';
+import { type HealthServer, startHealthServer } from '../../workers/health-server.ts';
+import type { RunningWorker } from '../../workers/worker.ts';
+import { type WorkerHealth, workerRoutes } from '../../workers/worker-health.ts';
 import type { QueueKind } from '../../workflows/task-queues.ts';
 import { EXIT } from '../exit-codes.ts';
+import { parsePort } from '../port.ts';
 import { findTarget, STORE_FOLDER } from '../session.ts';
 import { suggest } from '../suggest.ts';
 import type { Terminal } from '../terminal.ts';
@@ -13,6 +17,8 @@ export interface WorkerCommandOptions {
   taskQueue?: string;
   backend: BackendChoice;
   store?: string;
+  healthPort?: string;
+  healthHost?: string;
 }
 
 /** Serves queues until SIGTERM or Ctrl-C: what is at work is brought to its next border and saved, then it ends with 0. */
@@ -26,16 +32,32 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
     );
   const { installRuntime, startWorker } = await import('../../workers/worker.ts');
   installRuntime();
-  const running = await startWorker({
-    target,
-    queues,
-    storeRoot: options.store ?? STORE_FOLDER,
-    backend: options.backend,
-    ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
-  });
-  terminal.out(`serving ${queues.join(', ')} of ${target.address}; Ctrl-C ends after the unit of work in progress`);
-  await running.done;
+  let running: RunningWorker | undefined;
+  const health = await openHealth(options, () => running);
+  try {
+    running = await startWorker({
+      target,
+      queues,
+      storeRoot: options.store ?? STORE_FOLDER,
+      backend: options.backend,
+      ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
+    });
+    terminal.out(`serving ${queues.join(', ')} of ${target.address}; Ctrl-C ends after the unit of work in progress`);
+    if (health) terminal.out(`health on ${health.url}/healthz and /readyz`);
+    await running.done;
+  } finally {
+    await health?.close();
+  }
   return EXIT.ok;
+}
+
+async function openHealth(
+  { healthPort, healthHost }: WorkerCommandOptions,
+  worker: () => WorkerHealth | undefined,
+): Promise<HealthServer | undefined> {
+  if (healthPort === undefined) return undefined;
+  const place = { port: parsePort('--health-port', healthPort), ...(healthHost ? { host: healthHost } : {}) };
+  return startHealthServer(place, workerRoutes(worker));
 }
 
 export function parseQueues(text: string): QueueKind[] {
