@@ -10,47 +10,70 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ROW = /[RS]\d+|poison/;
 /** A title's rows: "(R2)", "(R13, R15)". */
 const ROWS = new RegExp(`\\(((?:${ROW.source})(?:, (?:${ROW.source}))*)\\)$`);
-/** Rows that a seed changes; the full level runs the others once. */
-const SEEDED = ['R2', 'R3', 'R10', 'R12', 'R18'];
+/** Rows that the full level runs with every seed, in the files that take one; the others it runs once. */
+const SEEDED = ['R2', 'R3', 'R10', 'R12', 'R18', 'R20'];
 const FULL_SEEDS = 20;
 const USAGE = `Usage: npm run faults -- [--rows R2,R7] [--seed 1] [--full] [--output faults.json]
 
   --rows    only these rows of the table
-  --seed    where the kills hit; a failure is run again with its seed
-  --full    ${FULL_SEEDS} seeds and the long level of the store's rows. Hours; may be stopped and started again:
-            finished seeds are kept in <output>l with their commit and not run again`;
+  --seed    the training of the kill tests, and where the kills hit; a failure is run again with its seed
+  --full    ${FULL_SEEDS} seeds and the long level of the other rows. Hours; may be stopped and started again: each test file
+            that ends is kept with its seed and commit in <output>l, and its rows are not run again`;
 
 /** Rows of a test's title. */
 export function rowsOf(title) {
   return ROWS.exec(title)?.[1].split(', ') ?? [];
 }
 
-/** One entry a row, `{id, cases, passed, figure}`, from vitest's JSON report. A failed test has no case that passed. */
-export function faultTable(report) {
+/**
+ * One entry a row, `{id, cases, passed, seconds, figure}`, from vitest's JSON report. A failed test has no case that passed;
+ * neither has a row whose file broke before its tests could run. The seconds are those of the tests alone.
+ *
+ * @param wanted the rows that were to be run, all by default
+ */
+export function faultTable(report, wanted) {
   const rows = new Map();
-  for (const test of report.testResults.flatMap(({ assertionResults }) => assertionResults)) {
-    if (test.status === 'pending' || test.status === 'skipped') continue;
-    const { cases, figure } = test.meta?.fault ?? { cases: 1 };
-    for (const id of rowsOf(test.title)) {
-      const row = rows.get(id) ?? { id, cases: 0, passed: 0, figures: [] };
-      row.cases += cases;
-      if (test.status === 'passed') row.passed += cases;
-      else row.figures.push(`failed: ${test.title}`);
-      if (figure) row.figures.push(figure);
-      rows.set(id, row);
+  for (const { status, message, assertionResults } of report.testResults) {
+    const broke = status === 'failed' && !assertionResults.some((test) => test.status === 'failed');
+    for (const test of assertionResults) {
+      const skipped = test.status === 'pending' || test.status === 'skipped';
+      if (skipped && !broke) continue;
+      const { cases, figure } = test.meta?.fault ?? { cases: 1 };
+      for (const id of rowsOf(test.title)) {
+        if (skipped && wanted && !wanted.includes(id)) continue;
+        const row = rows.get(id) ?? { id, cases: 0, passed: 0, seconds: 0, figures: [] };
+        row.cases += cases;
+        row.seconds += (test.duration ?? 0) / 1000;
+        if (test.status === 'passed') row.passed += cases;
+        else row.figures.push(`failed: ${test.title}: ${firstLine(test.failureMessages?.[0] ?? message)}`);
+        if (figure) row.figures.push(figure);
+        rows.set(id, row);
+      }
     }
   }
-  return sortRows([...rows.values()].map(({ figures, ...row }) => ({ ...row, figure: figures.join('; ') })));
+  return sortRows(
+    [...rows.values()].map(({ figures, seconds, ...row }) => ({
+      ...row,
+      seconds: Math.round(seconds * 10) / 10,
+      figure: figures.join('; '),
+    })),
+  );
 }
 
-/** The rows of several runs as one table. */
+function firstLine(text) {
+  return (text ?? '').split('\n')[0];
+}
+
+/** The rows of several runs as one table: the first figure stands for all, but none of a failure is left out. */
 export function mergeTables(tables) {
   const rows = new Map();
-  for (const { id, cases, passed, figure } of tables.flat()) {
-    const row = rows.get(id) ?? { id, cases: 0, passed: 0, figure };
-    rows.set(id, { ...row, cases: row.cases + cases, passed: row.passed + passed });
+  for (const { id, cases, passed, seconds, figure } of tables.flat()) {
+    const row = rows.get(id) ?? { id, cases: 0, passed: 0, seconds: 0, figures: [] };
+    if (row.figures.length === 0 || passed < cases) row.figures.push(figure);
+    const sums = { cases: row.cases + cases, passed: row.passed + passed, seconds: row.seconds + seconds };
+    rows.set(id, { ...row, ...sums });
   }
-  return sortRows([...rows.values()]);
+  return sortRows([...rows.values()].map(({ figures, ...row }) => ({ ...row, figure: figures.join('; ') })));
 }
 
 function sortRows(rows) {
@@ -61,20 +84,23 @@ function sortRows(rows) {
   });
 }
 
-/** Test files that hold a row that is wanted. */
-function filesWith(wanted) {
+/** Test files that hold a row, each with its rows and with whether a seed changes it. */
+function faultFiles() {
   const files = readdirSync(join(ROOT, 'test'), { recursive: true }).filter((file) => file.endsWith('.test.ts'));
-  const named = (file) => [...readFileSync(join(ROOT, 'test', file), 'utf8').matchAll(/\(([^()]*)\)['"`]/g)];
-  const rows = (file) => named(file).flatMap(([, list]) => rowsOf(`(${list})`));
-  return files.filter((file) => rows(file).some((id) => !wanted || wanted.includes(id))).map((f) => join('test', f));
+  return files.sort().flatMap((file) => {
+    const text = readFileSync(join(ROOT, 'test', file), 'utf8');
+    const rows = [...text.matchAll(/\(([^()]*)\)['"`]/g)].flatMap(([, list]) => rowsOf(`(${list})`));
+    // The test of this program names rows, but has none.
+    if (rows.length === 0 || file === join('setup', 'faults.test.ts')) return [];
+    return [{ file: join('test', file), rows: [...new Set(rows)], seeded: text.includes('SOFTFLOW_FAULT_SEED') }];
+  });
 }
 
-/** Runs the rows once and returns their table; undefined when the runner itself broke. */
-async function runRows({ wanted, seed, full }) {
+/** Runs rows of some files once and returns their table; undefined when the runner itself broke. */
+async function runRows({ files, rows, seed, full }) {
   const folder = mkdtempSync(join(tmpdir(), 'softflow-faults-'));
   const output = join(folder, 'report.json');
-  const names = wanted?.join('|') ?? ROW.source;
-  const args = ['run', ...filesWith(wanted), '-t', `\\((.*\\W)?(${names})(\\W.*)?\\)$`];
+  const args = ['run', ...files, '-t', `\\((.*\\W)?(${rows?.join('|') ?? ROW.source})(\\W.*)?\\)$`];
   const env = { ...process.env, SOFTFLOW_FAULT_SEED: String(seed), ...(full ? { SOFTFLOW_TEST_FULL: '1' } : {}) };
   try {
     await new Promise((resolve) => {
@@ -83,36 +109,50 @@ async function runRows({ wanted, seed, full }) {
       const options = { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] };
       spawn(process.execPath, [vitest, ...args, ...reporters], options).on('close', resolve);
     });
-    return existsSync(output) ? faultTable(JSON.parse(readFileSync(output, 'utf8'))) : undefined;
+    return existsSync(output) ? faultTable(JSON.parse(readFileSync(output, 'utf8')), rows) : undefined;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 function print(rows) {
-  console.log(`\n${'row'.padEnd(7)} ${'cases'.padStart(7)} ${'passed'.padStart(7)}  figure`);
-  for (const { id, cases, passed, figure } of rows)
-    console.log(`${id.padEnd(7)} ${String(cases).padStart(7)} ${String(passed).padStart(7)}  ${figure.slice(0, 100)}`);
+  const columns = (id, cases, passed, seconds, figure) =>
+    `${id.padEnd(7)} ${cases.padStart(8)} ${passed.padStart(8)} ${seconds.padStart(8)}  ${figure.slice(0, 100)}`;
+  console.log(`\n${columns('row', 'cases', 'passed', 'seconds', 'figure')}`);
+  for (const { id, cases, passed, seconds, figure } of rows)
+    console.log(columns(id, String(cases), String(passed), seconds.toFixed(1), figure));
 }
 
-/** Seeds that this commit has behind it, from the record of an earlier start. */
-function finishedSeeds(record, commit) {
+/** What this commit has behind it, from the record of earlier starts: `{seed, commit, date, file, ran, rows}` a line. */
+function recorded(record, commit) {
   if (!existsSync(record)) return [];
   const lines = readFileSync(record, 'utf8').trim().split('\n').filter(Boolean);
   return lines.map((line) => JSON.parse(line)).filter((entry) => entry.commit === commit);
 }
 
+/** File by file, the first seed first, so that every row has a figure before any is repeated. */
 async function runFull({ wanted, seed: first, record }) {
   const commit = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).stdout.trim();
   for (let seed = first; seed < first + FULL_SEEDS; seed++) {
-    if (finishedSeeds(record, commit).some((entry) => entry.seed === seed)) continue;
-    const seeded = SEEDED.filter((id) => !wanted || wanted.includes(id));
-    if (seed > first && seeded.length === 0) break;
-    const rows = await runRows({ wanted: seed === first ? wanted : seeded, seed, full: seed === first });
-    if (!rows) return undefined;
-    appendFileSync(record, `${JSON.stringify({ seed, commit, date: new Date().toISOString(), rows })}\n`);
+    for (const { file, rows: all, seeded } of faultFiles()) {
+      if (seed > first && !seeded) continue;
+      const done = recorded(record, commit).filter((entry) => entry.seed === seed && entry.file === file);
+      const ended = done.flatMap((entry) => entry.ran);
+      const rows = all.filter((id) => !ended.includes(id) && (wanted ?? all).includes(id));
+      const due = seed === first ? rows : rows.filter((id) => SEEDED.includes(id));
+      if (due.length === 0) continue;
+      const table = await runRows({ files: [file], rows: due, seed, full: true });
+      if (!table) return undefined;
+      const entry = { seed, commit, date: new Date().toISOString(), file, ran: due, rows: table };
+      appendFileSync(record, `${JSON.stringify(entry)}\n`);
+    }
   }
-  return mergeTables(finishedSeeds(record, commit).map(({ rows }) => rows));
+  return mergeTables(recorded(record, commit).map(({ rows }) => rows));
+}
+
+async function runOnce({ wanted, seed }) {
+  const files = faultFiles().filter(({ rows }) => rows.some((id) => !wanted || wanted.includes(id)));
+  return runRows({ files: files.map(({ file }) => file), rows: wanted, seed, full: false });
 }
 
 async function main() {
@@ -131,7 +171,7 @@ async function main() {
   if (!known || !Number.isInteger(seed)) throw new Error(USAGE);
   const rows = values.full
     ? await runFull({ wanted, seed, record: `${values.output}l` })
-    : await runRows({ wanted, seed, full: false });
+    : await runOnce({ wanted, seed });
   if (!rows || rows.length === 0) throw new Error('No row of the fault table was run.');
   writeFileSync(values.output, `${JSON.stringify(rows, null, 2)}\n`);
   print(rows);

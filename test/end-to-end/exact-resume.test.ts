@@ -32,6 +32,7 @@ interface UndisturbedRun {
   moments: Map<string, number>;
 }
 
+/** The training, and where it is disturbed. */
 const SEED = Number(process.env['SOFTFLOW_FAULT_SEED'] ?? 1);
 
 let folder: string;
@@ -45,7 +46,8 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'softflow-exact-'));
   server = await startTestServer({ database: join(folder, 'temporal.db') });
   calm = await undisturbed('calm');
-}, 300_000);
+  await expectLearnt(calm);
+}, 3_600_000);
 afterAll(async () => {
   for (const run of runs) await run.close();
   await server?.stop();
@@ -68,7 +70,7 @@ async function open(name: string, kills: readonly PlannedKill[] = [], twin = cal
 }
 
 async function start(run: DisturbedRun, change: Change = {}, workflowId?: string) {
-  const handle = await run.start(await tinyRun(folder, change), workflowId);
+  const handle = await run.start(await tinyRun(folder, { seed: 41 + SEED, ...change }), workflowId);
   handles.push(handle);
   return handle;
 }
@@ -107,23 +109,16 @@ async function expectSameBytes(run: DisturbedRun, status: RunStatus, twin = calm
   expect(await run.digests(status)).toEqual(twin.digests);
 }
 
-async function failureOf(handle: WorkflowHandle<typeof softWorkflow>) {
-  const error = await handle.result().catch((caught: unknown) => caught);
-  expect(error).toBeInstanceOf(WorkflowFailedError);
-  return (error as WorkflowFailedError).cause;
-}
-
-const states = ({ steps }: RunStatus) => Object.fromEntries(steps.map(({ id, state }) => [id, state]));
-
-test('The undisturbed run has learnt something, so that equal bytes mean something.', async () => {
-  const store = await calm.run.store();
-  const manifest = async (step: string) => (await store.readManifest(keyOf(step))) as Manifest;
+/** Equal bytes mean something only if the run that they are compared with has learnt something. */
+async function expectLearnt(twin: UndisturbedRun): Promise<void> {
+  const store = await twin.run.store();
+  const manifest = async (step: string) => (await store.readManifest(keyOf(step, twin))) as Manifest;
   const outputOf = async (step: string, name: string) => store.getBytes((await manifest(step)).outputs[name]!);
   const losses: number[] = [];
   for (const step of ['sft-1-train', 'sft-2-train'])
     losses.push(...((await manifest(step)).result as TrainEpochResult).stepLosses);
   expect(losses.at(-1)).toBeLessThan(0.9 * (losses[0] as number));
-  expect(calm.status.curriculum.map(({ lambda }) => lambda)).toEqual([1, expect.closeTo(0.5, 0)]);
+  expect(twin.status.curriculum.map(({ lambda }) => lambda)).toEqual([1, expect.closeTo(0.5, 0)]);
 
   for (const stage of ['sft-2-train', 'soft-2-train']) {
     const { tensors } = await decodeSafetensors(await outputOf(stage, 'adapter'));
@@ -135,7 +130,15 @@ test('The undisturbed run has learnt something, so that equal bytes mean somethi
   for (const step of ['test-sft', 'test-soft'])
     for (const { text } of decodePredictions(await outputOf(step, 'predictions'))) texts.add(text);
   expect(texts.size).toBeGreaterThanOrEqual(30);
-});
+}
+
+async function failureOf(handle: WorkflowHandle<typeof softWorkflow>) {
+  const error = await handle.result().catch((caught: unknown) => caught);
+  expect(error).toBeInstanceOf(WorkflowFailedError);
+  return (error as WorkflowFailedError).cause;
+}
+
+const states = ({ steps }: RunStatus) => Object.fromEntries(steps.map(({ id, state }) => [id, state]));
 
 describe('The same bytes come out', () => {
   test('when trainer, worker or both are killed in every stage (R2)', async (context) => {
@@ -157,8 +160,12 @@ describe('The same bytes come out', () => {
     for (const step of ['trainEpoch', 'selfDistill', 'measureDistance', 'evaluate'])
       expect(between.map(({ step: id }) => status.steps.find((s) => s.id === id)?.step)).toContain(step);
     expect(between.length).toBeGreaterThanOrEqual(run.kills.length / 2);
-    for (const { step, reusedRows, savedTiles } of run.kills)
-      if (savedTiles > 0) expect([step, await run.reusedRows(keyOf(step))]).toEqual([step, reusedRows]);
+    for (const { step, victims, reusedRows, savedTiles } of run.kills) {
+      const reused = savedTiles > 0 ? await run.reusedRows(keyOf(step)) : reusedRows;
+      // A trainer that has lost its worker may still finish the tile in its hands, which is then reused as well.
+      if (victims === 'worker') expect([step, reused]).toEqual([step, expect.toBeOneOf([reusedRows, reusedRows + 8])]);
+      else expect([step, reused]).toEqual([step, reusedRows]);
+    }
     const table = run.kills.map((k) => `${k.step} ${k.victims} at ${k.position}, moment ${k.moment}, after ${k.saved}`);
     const digests = Object.entries(await run.digests(status)).map(([path, sha256]) => `${path} ${sha256.slice(0, 12)}`);
     const figure = [`${between.length} strictly between two checkpoints`, ...table, ...digests];

@@ -4,17 +4,20 @@ interface Row {
   id: string;
   cases: number;
   passed: number;
+  seconds: number;
   figure: string;
 }
 const { faultTable, mergeTables, rowsOf } = (await import(new URL('../../bin/faults.mjs', import.meta.url).href)) as {
   rowsOf(title: string): string[];
-  faultTable(report: unknown): Row[];
+  faultTable(report: unknown, wanted?: string[]): Row[];
   mergeTables(tables: Row[][]): Row[];
 };
 
 const done = (title: string, status: string, fault?: { cases: number; figure: string }) => ({
   title,
   status,
+  duration: 1234,
+  failureMessages: status === 'failed' ? ['expected 1\nat a line'] : [],
   meta: fault ? { fault } : {},
 });
 
@@ -33,14 +36,26 @@ describe('the fault table', () => {
       done('d (R3)', 'skipped'),
       done('e', 'passed'),
     ];
-    expect(faultTable({ testResults: [{ assertionResults }] })).toEqual([
-      { id: 'R2', cases: 1, passed: 1, figure: '' },
-      { id: 'R10', cases: 318, passed: 18, figure: 'every write; failed: b (R10); orders' },
+    expect(faultTable({ testResults: [{ status: 'failed', assertionResults }] })).toEqual([
+      { id: 'R2', cases: 1, passed: 1, seconds: 1.2, figure: '' },
+      { id: 'R10', cases: 318, passed: 18, seconds: 2.5, figure: 'every write; failed: b (R10): expected 1; orders' },
     ]);
   });
 
-  test('of several seeds is one table', () => {
-    const row = (id: string, cases: number) => ({ id, cases, passed: cases, figure: id });
-    expect(mergeTables([[row('R2', 10), row('S9', 71)], [row('R2', 10)]])).toEqual([row('R2', 20), row('S9', 71)]);
+  test('counts a row as failed when its file broke before the tests could run', () => {
+    const assertionResults = [done('a (R2)', 'skipped'), done('b (R3)', 'skipped')];
+    const report = { testResults: [{ status: 'failed', message: 'no server', assertionResults }] };
+    expect(faultTable(report, ['R2'])).toMatchObject([
+      { id: 'R2', cases: 1, passed: 0, figure: 'failed: a (R2): no server' },
+    ]);
+  });
+
+  test('of several seeds is one table, in which no failure is left out', () => {
+    const row = (id: string, passed: number, figure: string) => ({ id, cases: 10, passed, seconds: 2, figure });
+    const tables = [[row('R2', 10, 'a'), row('S9', 10, 'b')], [row('R2', 10, 'c')], [row('R2', 0, 'failed')]];
+    expect(mergeTables(tables)).toEqual([
+      { id: 'R2', cases: 30, passed: 20, seconds: 6, figure: 'a; failed' },
+      { id: 'S9', cases: 10, passed: 10, seconds: 2, figure: 'b' },
+    ]);
   });
 });

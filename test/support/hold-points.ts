@@ -2,6 +2,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from './until.ts';
 
+/** Seconds until a job must have come to where it is held; the full level may run beside other work. */
+const PATIENCE = process.env['SOFTFLOW_TEST_FULL'] === '1' ? 900 : 90;
+
 /**
  * Where a job is to stop: at so many signs of life of one attempt at a step, or as soon after it as a unit of work is
  * begun but not done. Points of one step count one after another.
@@ -43,7 +46,7 @@ export class Holds {
     writeFileSync(planFile(folder), JSON.stringify(plan));
   }
 
-  async held(index: number, seconds = 90): Promise<HeldAt> {
+  async held(index: number, seconds = PATIENCE): Promise<HeldAt> {
     const file = heldFile(this.folder, index);
     await until(() => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n'), seconds);
     return JSON.parse(readFileSync(file, 'utf8')) as HeldAt;

@@ -14,6 +14,7 @@ import {
   stopUpdate,
 } from '../../workflows/messages.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
+import { faultFigure } from '../support/fault-figures.ts';
 import { historyNames, RECORDING, readHistory, recordHistory } from '../support/histories.ts';
 import { startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { startTestServer } from '../support/temporal.ts';
@@ -22,13 +23,14 @@ import { until } from '../support/until.ts';
 const replay = async (name: string, history: unknown) =>
   Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, name);
 
-test('every recorded history replays with the workflow as it is now', async () => {
+test('every recorded history replays with the workflow as it is now (R13)', async (context) => {
   const names = await historyNames();
   expect(names.length).toBeGreaterThanOrEqual(21);
   const failures: string[] = [];
   for (const name of names)
     await replay(name, await readHistory(name)).catch((error: Error) => failures.push(`${name}: ${error.message}`));
   expect(failures).toEqual([]);
+  faultFigure(context, names.length, 'recorded histories of every kind');
 });
 
 test('a history of another workflow is noticed', async () => {
