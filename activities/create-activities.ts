@@ -66,7 +66,7 @@ export const LONG_ACTIVITIES = [
 
 /** Every activity of softflow over its dependencies; a worker runs those of the queues that it serves. */
 export function createActivities({ store, trainer, places }: ActivityDeps): Activities {
-  const tensorStep = (input: StepInput<unknown>) => relay({ store, trainer }, input);
+  const tensorStep = (input: StepInput<unknown>) => relay({ store, trainer, modelFiles: places.modelFiles }, input);
   return {
     lookUpStep: failing((input) => lookUpStep(store, input)),
     recordRun: failing((record) => recordRun(store, record)),

@@ -2,8 +2,10 @@ import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { inputDigests } from '../artifacts/step-key.ts';
 import type { Store } from '../artifacts/store.ts';
-import type { Progress, StepInput, StepResult } from './contracts.ts';
+import type { Progress, StepInput, StepResult, TensorParams } from './contracts.ts';
+import { heartbeating } from './cpu-step.ts';
 import { faultToFailure, toFailure } from './failures.ts';
+import type { Places } from './resolve-sources.ts';
 import { parseStepInput } from './step-input.ts';
 import { findStep, forWorkflow } from './step-result.ts';
 import { stopped } from './stopped.ts';
@@ -15,6 +17,7 @@ const MAX_DEATHS_AT_A_POSITION = 3;
 export interface RelayDeps {
   store: Store;
   trainer: Trainer;
+  modelFiles: Places['modelFiles'];
 }
 
 /**
@@ -27,7 +30,8 @@ export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<S
     const found = await findStep(deps.store, input.key);
     if (found) return forWorkflow(found);
     await noteInputs(deps.store, input);
-    const job = deps.trainer.submit(input);
+    const { source } = (input.params as TensorParams).model;
+    const job = deps.trainer.submit(input, await heartbeating(() => deps.modelFiles(source)));
     const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
     return await conclude(deps.store, input, outcome, job.progress());
   } catch (error) {

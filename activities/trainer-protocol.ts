@@ -11,6 +11,8 @@ export const ToTrainerSchema = z.discriminatedUnion('type', [
     type: z.literal('job'),
     id: z.string(),
     input: z.custom<StepInput<unknown>>((v) => typeof v === 'object'),
+    /** Where the files of the job's model lie. The worker has fetched them: the trainer has neither network nor tokens. */
+    model: z.custom<ModelFiles>((v) => typeof v === 'object'),
   }),
   /** Finish the micro-batch or tile, write what is done, answer `drained`. */
   z.object({ type: z.literal('drain'), id: z.string() }),
@@ -44,7 +46,7 @@ export interface JobContext {
   store: Store;
   /** Which library computes, on what: in every checkpoint and manifest, never in a key. */
   fingerprint: Record<string, string>;
-  /** Where the files of a model source lie on this machine; fetched when they are not there yet. */
+  /** Where the files of the job's model lie on this machine. */
   modelFiles(source: ModelSource): Promise<ModelFiles>;
   progress(progress: Progress): void;
   alive(): void;

@@ -1,10 +1,10 @@
-import type { Progress, StepInput, StepResult } from './contracts.ts';
+import type { ModelFiles, Progress, StepInput, StepResult } from './contracts.ts';
 import type { Fault } from './faults.ts';
 
 /** The trainer process as a relay sees it. It is started when a job needs it, and again after it died. */
 export interface Trainer {
-  /** Hands over a job; one at a time. */
-  submit(input: StepInput<unknown>): TrainerJob;
+  /** Hands over a job and where the files of its model lie; one at a time. */
+  submit(input: StepInput<unknown>, modelFiles: ModelFiles): TrainerJob;
 }
 
 export interface TrainerJob {

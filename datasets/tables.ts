@@ -2,6 +2,7 @@ import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import {
+  AsyncByteQueue,
   DataType,
   makeData,
   RecordBatch,
@@ -72,11 +73,34 @@ export async function writeTableFile(
   table: TableName | Schema,
   batches: AsyncIterable<Record<string, ColumnInput>>,
 ): Promise<void> {
-  const schema = schemaOf(table);
-  async function* recordBatches(): AsyncGenerator<RecordBatch> {
-    for await (const columns of batches) yield recordBatch(schema, columns);
+  await pipeline(Readable.from(fileBytes(schemaOf(table), batches)), createWriteStream(path));
+}
+
+/** Arrow's own stream for this leaves a rejection behind that nobody can catch when its source fails half-way. */
+async function* fileBytes(schema: Schema, batches: AsyncIterable<Record<string, ColumnInput>>) {
+  const written = new Written();
+  const writer = new RecordBatchFileWriter().reset(written, schema);
+  for await (const columns of batches) {
+    writer.write(recordBatch(schema, columns));
+    yield* written.take();
   }
-  await pipeline(Readable.from(recordBatches()), RecordBatchFileWriter.throughNode(), createWriteStream(path));
+  writer.close();
+  yield* written.take();
+}
+
+/** Where Arrow's writer puts its bytes until they are taken. */
+class Written extends AsyncByteQueue {
+  #chunks: Uint8Array[] = [];
+
+  override write(bytes: Uint8Array): void {
+    this.#chunks.push(bytes);
+  }
+
+  take(): Uint8Array[] {
+    const taken = this.#chunks;
+    this.#chunks = [];
+    return taken;
+  }
 }
 
 export const encodeItems = (rows: readonly ItemRow[]) => encodeRows('items', rows);

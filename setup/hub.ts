@@ -22,6 +22,8 @@ export interface HubOptions {
   endpoint?: string;
   /** Access token. Default `HF_TOKEN`. Sent to the endpoint only, and never over plain http to another machine. */
   token?: string;
+  /** The variable that the token came from, for messages. Default `HF_TOKEN`. */
+  tokenName?: string;
   /** Wait before the first repeat of a failed request, doubled each time. Default 1000. */
   retryDelayMs?: number;
 }
@@ -75,6 +77,7 @@ class Hub {
   readonly #revision: string;
   readonly #endpoint: string;
   readonly #token: string | undefined;
+  readonly #tokenName: string;
   readonly #retryDelayMs: number;
   readonly #onProgress: OnProgress;
 
@@ -95,6 +98,7 @@ class Hub {
     }
     this.#endpoint = checkedEndpoint(options.endpoint ?? (process.env['HF_ENDPOINT'] || 'https://huggingface.co'));
     this.#token = options.token ?? process.env['HF_TOKEN'];
+    this.#tokenName = options.tokenName ?? 'HF_TOKEN';
     this.#retryDelayMs = options.retryDelayMs ?? 1000;
     this.#onProgress = options.onProgress ?? (() => {});
   }
@@ -278,11 +282,11 @@ class Hub {
   #refused(url: string, status: number): SoftflowError {
     const details = { url: publicUrl(url), status };
     if (status === 401 || status === 403) {
-      const token = this.#token ? 'the token in HF_TOKEN has no access to it' : 'no token is set';
+      const token = this.#token ? `the token in ${this.#tokenName} has no access to it` : 'no token is set';
       return new SoftflowError(
         'HUB_ACCESS',
         `The hub refused ${this.#id} (HTTP ${status}); ${token}. Accept the model's licence on its page if it has one, and ` +
-          'set HF_TOKEN to a token that may read it.',
+          `set ${this.#tokenName} to a token that may read it.`,
         { details },
       );
     }

@@ -31,7 +31,8 @@ export interface EstimatorAnswer {
 export async function measureRun(request: EstimatorRequest): Promise<EstimatorAnswer> {
   const path = fileURLToPath(new URL(`./estimator-process${extname(import.meta.url)}`, import.meta.url));
   const child = fork(path, [JSON.stringify(request)], {
-    env: trainerEnvironment(process.env),
+    // It may have to fetch the model first, which takes what a worker has.
+    env: { ...process.env, ...trainerEnvironment(process.env) },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   let stderr = '';

@@ -14,11 +14,9 @@ async function modelFiles(source: ModelSource): Promise<ModelFiles> {
   if ('registry' in source) return { gguf: await ensureModel(source) };
   if ('folder' in source) return { folder: resolve(source.folder) };
   if ('gguf' in source) return { gguf: resolve(source.gguf) };
-  const token = source.tokenEnv === undefined ? undefined : requireToken(source.tokenEnv);
-  const { folder } = await ensureHubModel(
-    { id: source.hub, revision: source.revision },
-    token === undefined ? {} : { token },
-  );
+  const { hub: id, revision, tokenEnv } = source;
+  const options = tokenEnv === undefined ? {} : { token: requireToken(tokenEnv), tokenName: tokenEnv };
+  const { folder } = await ensureHubModel({ id, revision }, options);
   return { folder };
 }
 

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { Progress, StepInput, StepResult, ToolName } from '../activities/contracts.ts';
+import type { Progress, StepInput, StepResult, TensorParams, ToolName } from '../activities/contracts.ts';
 import { findStep, keyOfStep } from '../activities/step-result.ts';
 import type { TrainerDeath, TrainerJob } from '../activities/trainer.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import type { BackendChoice } from './backend-choices.ts';
+import { machinePlaces } from './places.ts';
 import { TrainerClient } from './trainer-client.ts';
 
 export interface ToolOptions {
@@ -35,7 +36,8 @@ export async function runTool<Result>(
   if (found) return found as StepResult<Result>;
   const trainer = new TrainerClient({ storeRoot: store.root, backend });
   try {
-    const job = trainer.submit({ step: tool, key, inputs, params, circumstances: circumstances() });
+    const modelFiles = await machinePlaces.modelFiles((params as TensorParams).model.source);
+    const job = trainer.submit({ step: tool, key, inputs, params, circumstances: circumstances() }, modelFiles);
     return (await outcomeOf(job, onProgress, signal)) as StepResult<Result>;
   } finally {
     trainer.close();

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Progress, StepInput } from '../activities/contracts.ts';
+import type { ModelFiles, Progress, StepInput } from '../activities/contracts.ts';
 import type { JobOutcome, Trainer, TrainerJob } from '../activities/trainer.ts';
 import { type FromTrainer, FromTrainerSchema, type ToTrainer } from '../activities/trainer-protocol.ts';
 import { idsOf, type LogIds, writeLogLine } from './log-lines.ts';
@@ -25,9 +25,9 @@ export class TrainerClient implements Trainer {
     this.#settings = settings;
   }
 
-  submit(input: StepInput<unknown>): TrainerJob {
+  submit(input: StepInput<unknown>, modelFiles: ModelFiles): TrainerJob {
     if (!this.#child?.usable) this.#child = new Child(this.#settings);
-    return this.#child.run(input);
+    return this.#child.run(input, modelFiles);
   }
 
   /** Process id of the trainer that is running, for tests and for people. */
@@ -57,7 +57,7 @@ class Child {
   constructor(settings: TrainerSettings) {
     const path = fileURLToPath(new URL(`./trainer${extname(import.meta.url)}`, import.meta.url));
     this.#process = fork(path, [JSON.stringify(settings)], {
-      env: trainerEnvironment(process.env),
+      env: trainerEnvironment(process.env, settings),
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     });
     this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => this.#keepStderr(text));
@@ -76,7 +76,7 @@ class Child {
     return this.#process.connected && this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
-  run(input: StepInput<unknown>): TrainerJob {
+  run(input: StepInput<unknown>, model: ModelFiles): TrainerJob {
     if (this.#job) throw new Error(`the trainer is busy with ${this.#job.input.step}`);
     const job = new Job(
       input,
@@ -86,7 +86,7 @@ class Child {
     clearTimeout(this.#idleTimer);
     this.#job = job;
     this.#ids = idsOf(input);
-    this.#send({ type: 'job', id: job.id, input });
+    this.#send({ type: 'job', id: job.id, input, model });
     return job;
   }
 

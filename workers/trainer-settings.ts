@@ -13,12 +13,26 @@ export type TrainerSettings = z.input<typeof TrainerSettingsSchema>;
 /** Threads that compute when nothing else is said: a fixed number, because it may change a result's last bits. */
 const DEFAULT_THREADS = '2';
 
+/** What of a worker's environment its trainer needs: where things are, and how libraries compute. */
+const NEEDED =
+  /^(PATH|HOME|USER|LOGNAME|LANG|LC_.*|TZ|TMPDIR|LD_.*|NODE_.*|XDG_.*|DISPLAY|SOFTFLOW_.*|(TF|XLA|CUDA|NVIDIA|CUDNN|ONEDNN|DNNL|OMP|KMP|MKL|MALLOC|VK|MESA|DAWN)_.*)$/;
+/** What pip and the compiler read where the tensor library is not there yet. */
+const FOR_SET_UP = /^(PIP_.*|CXX|PYTHON.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|(HTTPS?|ALL|NO)_PROXY)$/i;
+const SECRET = /(SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|AUTH|COOKIE|KEY|DSN)|_UR[IL]$/i;
+
 /**
- * The environment of a trainer. Threads are set, never taken from the cores that happen to be there (`SOFTFLOW_THREADS`).
+ * The environment of a trainer: what it needs, and no secret, since model and data come to it as files. Job bodies of
+ * somebody else's may read variables of their own, but none that looks like a secret. Threads are set, never taken from
+ * the cores that happen to be there (`SOFTFLOW_THREADS`).
  * Memory that tensors give back is kept by the process: glibc would otherwise map and zero the same pages again for
  * every large tensor.
  */
-export function trainerEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function trainerEnvironment(
+  env: NodeJS.ProcessEnv,
+  { jobsModule }: Pick<TrainerSettings, 'jobsModule'> = {},
+): NodeJS.ProcessEnv {
+  const passed = ([name]: [string, unknown]) =>
+    FOR_SET_UP.test(name) || (!SECRET.test(name) && (jobsModule !== undefined || NEEDED.test(name)));
   const threads = env['SOFTFLOW_THREADS'] ?? DEFAULT_THREADS;
   return {
     TF_CPP_MIN_LOG_LEVEL: '2',
@@ -28,6 +42,6 @@ export function trainerEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     MALLOC_MMAP_MAX_: '0',
     MALLOC_TRIM_THRESHOLD_: String(2 ** 40),
     MALLOC_TOP_PAD_: String(64 * 2 ** 20),
-    ...env,
+    ...Object.fromEntries(Object.entries(env).filter(passed)),
   };
 }

@@ -1,18 +1,19 @@
 import { setImmediate } from 'node:timers/promises';
-import type { StepInput } from '../activities/contracts.ts';
 import { toFault } from '../activities/faults.ts';
 import {
   DrainedError,
   type FromTrainer,
   type JobContext,
   type Jobs,
+  type ToTrainer,
   ToTrainerSchema,
 } from '../activities/trainer-protocol.ts';
 import { openStore } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import type { BackendChoice } from './backend-choices.ts';
-import { machinePlaces } from './places.ts';
 import { TrainerSettingsSchema } from './trainer-settings.ts';
+
+type Submitted = Extract<ToTrainer, { type: 'job' }>;
 
 /**
  * The trainer process: holds the tensor library, weights and tokenizer from job to job, one job at a time. Its worker
@@ -22,14 +23,13 @@ async function main(): Promise<void> {
   const inbox = openInbox();
   const opening = open(TrainerSettingsSchema.parse(JSON.parse(process.argv[2] ?? '{}')));
   opening.catch(() => {});
-  for await (const { id, input } of inbox.jobs())
-    await send(await answer(opening, id, input, () => inbox.draining(id)));
+  for await (const job of inbox.jobs()) await send(await answer(opening, job, () => inbox.draining(job.id)));
   process.exit(0);
 }
 
 /** Jobs in the order in which they come, and whether the one at work is to end early. */
 function openInbox() {
-  const waiting: { id: string; input: StepInput<unknown> }[] = [];
+  const waiting: Submitted[] = [];
   const drained = new Set<string>();
   let ending = false;
   let wake = () => {};
@@ -66,7 +66,7 @@ async function open(settings: ReturnType<typeof TrainerSettingsSchema.parse>) {
     ? await openModule(settings.jobsModule)
     : await openTensors(settings.backend);
   await send({ type: 'ready', backend: name, fingerprint });
-  return { jobs, base: { store, fingerprint, modelFiles: machinePlaces.modelFiles } };
+  return { jobs, base: { store, fingerprint } };
 }
 
 interface Opened {
@@ -98,15 +98,18 @@ function liveness(id: string): Pick<JobContext, 'progress' | 'alive' | 'breathe'
 
 async function answer(
   opening: ReturnType<typeof open>,
-  id: string,
-  input: StepInput<unknown>,
+  { id, input, model }: Submitted,
   draining: () => boolean,
 ): Promise<FromTrainer> {
   try {
     const { jobs, base } = await opening;
     const job = jobs[input.step];
     if (!job) throw new SoftflowError('STEP_UNKNOWN', `The trainer has no job for step ${input.step}.`);
-    return { type: 'done', id, result: await job(input, { ...base, ...liveness(id), draining }) };
+    return {
+      type: 'done',
+      id,
+      result: await job(input, { ...base, modelFiles: async () => model, ...liveness(id), draining }),
+    };
   } catch (error) {
     if (error instanceof DrainedError) return { type: 'drained', id, position: error.position };
     return { type: 'failed', id, ...toFault(error) };

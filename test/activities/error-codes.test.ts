@@ -107,7 +107,10 @@ test('MODEL_TOKEN_MISSING: the variable that tokenEnv names is not set', async (
 test('STEP_UNKNOWN: a trainer is handed a step that it has no job for', async () => {
   const trainer = new TrainerClient({ storeRoot: store.root, jobsModule: STUB_JOBS });
   try {
-    const job = trainer.submit({ step: 'renderReport', key: KEY, inputs: {}, params: {}, circumstances });
+    const job = trainer.submit(
+      { step: 'renderReport', key: KEY, inputs: {}, params: {}, circumstances },
+      { folder: '' },
+    );
     expect(await job.outcome).toMatchObject({ kind: 'failed', fault: { code: 'STEP_UNKNOWN', retryable: false } });
   } finally {
     trainer.close();

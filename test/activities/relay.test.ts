@@ -58,6 +58,8 @@ class FakeTrainer implements Trainer {
   }
 }
 
+const modelFiles = async () => ({ folder: 'model' });
+
 /** Runs the relay as an activity with a heartbeat every 20 ms. */
 function start(trainer: FakeTrainer, change: Partial<StepInput<unknown>> = {}, workflowRunId = 'execution-1') {
   const environment = new MockActivityEnvironment(
@@ -66,7 +68,7 @@ function start(trainer: FakeTrainer, change: Partial<StepInput<unknown>> = {}, w
   );
   const beats: unknown[] = [];
   environment.on('heartbeat', (details) => beats.push(details));
-  const result = environment.run(relay, { store, trainer }, { ...input, ...change });
+  const result = environment.run(relay, { store, trainer, modelFiles }, { ...input, ...change });
   result.catch(() => {});
   const submitted = async () => {
     while (trainer.submitted.length === 0) await new Promise((resolve) => setTimeout(resolve, 2));

@@ -1,3 +1,7 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import {
   Field,
   Float64,
@@ -31,6 +35,7 @@ import {
   encodeTable,
   encodeTitles,
   encodeWindows,
+  writeTableFile,
 } from '../../datasets/tables.ts';
 import { SoftflowError } from '../../errors.ts';
 
@@ -187,5 +192,42 @@ describe('embeddings', () => {
   it('refuse vectors that do not fill whole rows and tables of another kind', () => {
     expect(() => encodeEmbeddings(new Float32Array(7), 4)).toThrow(expect.objectContaining({ code: 'TABLE_INVALID' }));
     expect(() => decodeEmbeddings(encodeWindows([]))).toThrow(expect.objectContaining({ code: 'TABLE_SCHEMA' }));
+  });
+});
+
+describe('a table written batch by batch', () => {
+  const schema = new Schema([new Field('n', new Int32(), false)]);
+  async function written(batches: () => AsyncGenerator<{ n: Int32Array }>): Promise<Uint8Array> {
+    const folder = await mkdtemp(join(tmpdir(), 'softflow-tables-'));
+    try {
+      await writeTableFile(join(folder, 'table'), schema, batches());
+      return await readFile(join(folder, 'table'));
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  }
+
+  it('is one file with all rows, or with none', async () => {
+    const two = await written(async function* () {
+      yield { n: Int32Array.of(1, 2) };
+      yield { n: Int32Array.of(3) };
+    });
+    expect(decodeTable(two, schema)).toEqual({ rows: 3, columns: { n: Int32Array.of(1, 2, 3) } });
+    const none = await written(async function* () {});
+    expect(decodeTable(none, schema).rows).toBe(0);
+  });
+
+  it('ends with the error of a source that fails half-way, and leaves no other behind', async () => {
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => void unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const failing = written(async function* () {
+      yield { n: Int32Array.of(1) };
+      throw new Error('the source broke');
+    });
+    await expect(failing).rejects.toThrow('the source broke');
+    await setImmediate();
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
   });
 });

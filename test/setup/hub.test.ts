@@ -223,6 +223,10 @@ describe('a model from the hub', () => {
     const error = await download({ token: TOKEN }).catch((caught: Error) => caught);
     expect(error).toMatchObject({ code: 'HUB_ACCESS', message: expect.stringContaining('HF_TOKEN') });
     expect(JSON.stringify([error, String(error)])).not.toContain(TOKEN);
+    await expect(download({ token: TOKEN, tokenName: 'MY_TOKEN' })).rejects.toMatchObject({
+      code: 'HUB_ACCESS',
+      message: expect.stringMatching(/^(?!.*HF_TOKEN).*MY_TOKEN has no access.*set MY_TOKEN/),
+    });
   });
 
   it('does not send the token over plain http to another machine', async () => {

@@ -125,6 +125,9 @@ test('secrets reach no history, log, store or error text, in runs that fail and 
   await worker.stop();
   worker = openWorker();
   expect(await runOnce('crashed')).toBe('');
+  const environment = readFileSync(`/proc/${(await worker.trainer()).pid}/environ`, 'latin1');
+  expect(environment).toContain('SOFTFLOW_CACHE=');
+  for (const name of Object.keys(SECRETS)) expect(environment).not.toContain(`${name}=`);
   expect([...tokensSeen]).toEqual([`Bearer ${SECRETS['MODEL_TOKEN']}`]);
   await worker.stop();
 
@@ -133,6 +136,7 @@ test('secrets reach no history, log, store or error text, in runs that fail and 
     .map((name) => join(folder, name));
   const written = new Map<string, string>([
     ['the errors', refused + crashed],
+    ['the environment of the trainer', environment],
     ['the histories', await histories()],
     ...[log, ...filesBelow(storeRoot), ...filesBelow(join(folder, 'cache')), ...databaseFiles].map(
       (path): [string, string] => [path, readFileSync(path, 'latin1')],
