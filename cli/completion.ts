@@ -40,7 +40,7 @@ function completedOption({ short, long, description, argChoices, flags }: Option
 /** Arguments are named by what they are. */
 function argumentOf(command: Command): CompletedCommand['argument'] {
   const name = command.registeredArguments[0]?.name();
-  if (name === 'run' || name === 'a') return 'run';
+  if (name === 'run' || name === 'runs' || name === 'first') return 'run';
   return name === 'recipe' ? 'recipe' : 'none';
 }
 
@@ -124,6 +124,14 @@ function zshScript(commands: readonly CompletedCommand[]): string {
     }[command.argument];
     return `    ${quote(command.path)})\n      ${argument}words_=(${described(specs)}); _describe option words_ ;;`;
   });
+  const values = commands.flatMap(({ path, options }) =>
+    options
+      .filter(({ takesValue }) => takesValue)
+      .map(({ flags, choices }) => {
+        const offer = choices.length > 0 ? `compadd ${choices.map(quote).join(' ')}` : '_files';
+        return `    ${flags.map((flag) => quote(`${path} ${flag}`)).join('|')})\n      ${offer}; return ;;`;
+      }),
+  );
   const groups = commands.filter((command) => isGroup(command, commands)).map(({ path }) => path);
   return `#compdef softflow
 # zsh completion of softflow: source <(softflow completion zsh)
@@ -138,6 +146,9 @@ _softflow() {
   case $command in
     ${groups.map(quote).join('|') || "''"})
       (( CURRENT > 3 )) && command="$command $words[3]" ;;
+  esac
+  case "$command $words[CURRENT-1]" in
+${values.join('\n')}
   esac
   case $command in
 ${cases.join('\n')}

@@ -22,6 +22,7 @@ const BY_CODE: [prefix: string, code: number][] = [
   ['TEMPORAL_CONFIG_INVALID', EXIT.usage],
   ['TEMPORAL_INSECURE', EXIT.usage],
   ['RUN_NOT_FOUND', EXIT.usage],
+  ['RUN_AMBIGUOUS', EXIT.usage],
   ['SCHEDULE_', EXIT.usage],
   ['RELEASE_NOT_FOUND', EXIT.usage],
   ['RELEASE_AMBIGUOUS', EXIT.usage],

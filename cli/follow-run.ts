@@ -5,6 +5,8 @@ import type { Terminal } from './terminal.ts';
 export interface FollowOptions {
   /** One JSON event a line instead of text. */
   json?: boolean;
+  /** Where it is shown; by default on the terminal, as the only run. */
+  show?: Show;
   /** Aborted to stop following; the run is not touched. */
   signal?: AbortSignal;
   pollMs?: number;
@@ -29,7 +31,7 @@ export async function followRun(
   options: FollowOptions = {},
 ): Promise<LiveRun | undefined> {
   const { pollMs = 1000, silenceMs = 600_000, noticeAfterMs = 8000, signal } = options;
-  const show = openShow(terminal, options);
+  const show = options.show ?? openShow(terminal, options);
   const settle = lastingNotices(noticeAfterMs);
   let last: LiveRun | undefined;
   let answeredAt = Date.now();
@@ -62,13 +64,13 @@ function lastingNotices(afterMs: number): (run: LiveRun) => LiveRun {
   };
 }
 
-/** A bad request stays bad; anything the connection says may pass. */
+/** A bad request stays bad; anything the connection says, itself or as the cause of a call that failed, may pass. */
 function isTransient(error: unknown): boolean {
-  const { retryable, code } = error as { retryable?: boolean; code?: unknown };
-  return retryable === true || typeof code === 'number';
+  const { retryable, code, cause } = error as { retryable?: boolean; code?: unknown; cause?: unknown };
+  return retryable === true || typeof code === 'number' || (cause instanceof Error && isTransient(cause));
 }
 
-interface Show {
+export interface Show {
   update(run: LiveRun): void;
   end(): void;
 }
@@ -89,7 +91,11 @@ function openShow(terminal: Terminal, options: FollowOptions): Show {
   return openLog(terminal, options);
 }
 
-function openLog(terminal: Terminal, { json = false, progressEveryMs = json ? 1000 : 10_000 }: FollowOptions): Show {
+/** Lines of a log, or with `json` an event a line, which names its run. */
+export function openLog(
+  terminal: Terminal,
+  { json = false, progressEveryMs = json ? 1000 : 10_000 }: Pick<FollowOptions, 'json' | 'progressEveryMs'>,
+): Show {
   let last: LiveRun | undefined;
   let lastProgress: LiveRun | undefined;
   let progressAt = 0;
@@ -103,7 +109,8 @@ function openLog(terminal: Terminal, { json = false, progressEveryMs = json ? 10
         lastProgress = run;
         events.push(...moved);
       }
-      for (const event of events) terminal.out(json ? JSON.stringify(event) : eventLine(event));
+      for (const event of events)
+        terminal.out(json ? JSON.stringify({ ...event, runId: run.status.runId }) : eventLine(event));
     },
     end() {},
   };

@@ -19,12 +19,12 @@ const LABEL_WIDTH = 13;
 const BAR_WIDTH = 16;
 
 /** The view of one run, a line per stage, each at most `columns` wide. */
-export function renderRun(run: LiveRun, columns: number, paint: Paint): string[] {
+export function renderRun(run: LiveRun, columns: number, paint: Paint, stages: readonly Stage[] = STAGES): string[] {
   const { status } = run;
   const width = Math.max(columns - 1, 40);
   const elapsed = run.elapsedSeconds === undefined ? '' : `  ${formatSeconds(run.elapsedSeconds)}`;
   const lines = [paint.bold(oneLine(`${status.runId}  ${status.phase}${elapsed}`, width))];
-  for (const stage of STAGES) {
+  for (const stage of stages) {
     const state = stageState(stage, status);
     const line = `${MARKS[state]} ${stage.padEnd(LABEL_WIDTH)}${stageDetail(stage, state, run)}`;
     lines.push(stagePaint(state, paint)(clip(line, width)));
@@ -35,6 +35,15 @@ export function renderRun(run: LiveRun, columns: number, paint: Paint): string[]
   if (notice) lines.push(paint.yellow(clip(`  ${oneLine(notice, width)}`, width)));
   return lines;
 }
+
+/** One run among several: its head, what is at work, its figures. */
+export const renderShort = (run: LiveRun, columns: number, paint: Paint): string[] =>
+  renderRun(
+    run,
+    columns,
+    paint,
+    STAGES.filter((stage) => stageState(stage, run.status) === 'running'),
+  );
 
 // Column positions are kept, so only the end may be cut.
 const clip = (line: string, width: number): string => {

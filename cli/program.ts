@@ -4,15 +4,15 @@ import { Command, CommanderError, Option } from 'commander';
 import { SoftflowError } from '../errors.ts';
 import { packageRoot } from '../setup/paths.ts';
 import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
-import type { RunOptions } from './commands/run.ts';
 import type { UiCommandOptions } from './commands/ui.ts';
 import type { WorkerCommandOptions } from './commands/worker.ts';
 import { addDataCommands } from './data-commands.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { registerPlanning } from './planning-commands.ts';
-import { collect, jsonOption, type Registry, setOption } from './register.ts';
+import { jsonOption, type Registry, setOption } from './register.ts';
 import { registerReleases } from './release-commands.ts';
 import { addResultCommands } from './result-commands.ts';
+import { addRunCommands } from './run-commands.ts';
 import { registerSchedules } from './schedule-commands.ts';
 import { addStoreCommands } from './store-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
@@ -54,6 +54,7 @@ function buildProgram(terminal: Terminal, setCode: (code: number) => void): Comm
       writeErr: (text) => terminal.err(text.trimEnd()),
       getOutHelpWidth: () => Math.min(terminal.columns, 100),
       getErrHelpWidth: () => 100,
+      outputError: (text, write) => write(text.replace(/^error:/, `${terminal.paint.red('error')} USAGE:`)),
     })
     .exitOverride();
   const registry: Registry = {
@@ -85,100 +86,7 @@ function packageVersion(): string {
 }
 
 function addCommands({ program, command, run, terminal }: Registry): void {
-  command(
-    'run <recipe>',
-    'run a recipe and show it live; Ctrl-C detaches and the run goes on',
-    'softflow run recipes/demo.yaml',
-    'softflow run my.yaml -s soft.curriculumAlpha=10 --name my-run --tag nightly',
-    'softflow run my.yaml --detach --json',
-  )
-    .addOption(setOption())
-    .option('--name <name>', 'name of the run; its id begins with it')
-    .addOption(new Option('--tag <tag>', 'tag the run; may be given many times').argParser(collect).default([], 'none'))
-    .option('--detach', 'start the run and return')
-    .addOption(jsonOption())
-    .action(
-      run(async (recipe: string, options: RunOptions) => {
-        const commands = await import('./commands/run.ts');
-        return commands.run(recipe, options, terminal);
-      }),
-    );
-
-  command(
-    'resume <run>',
-    'take up a run that was paused, stopped or has failed, from its last checkpoint',
-    'softflow resume latest',
-    'softflow resume demo-3f2a --detach',
-  )
-    .option('--detach', 'resume the run and return')
-    .addOption(jsonOption())
-    .action(
-      run(async (name: string, options: { detach?: boolean; json?: boolean }) => {
-        const { resume } = await import('./commands/run.ts');
-        return resume(name, options, terminal);
-      }),
-    );
-
-  command(
-    'watch <run>',
-    'show a run live; Ctrl-C stops watching only',
-    'softflow watch latest',
-    'softflow watch demo-3f2a --json',
-  )
-    .addOption(jsonOption())
-    .action(
-      run(async (name: string, options: { json?: boolean }) => {
-        const { watch } = await import('./commands/run.ts');
-        return watch(name, options, terminal);
-      }),
-    );
-
-  command('status <run>', 'where a run stands', 'softflow status latest', 'softflow status demo-3f2a --json')
-    .addOption(jsonOption())
-    .action(
-      run(async (name: string, options: { json?: boolean }) => {
-        const { status } = await import('./commands/runs.ts');
-        return status(name, options, terminal);
-      }),
-    );
-
-  command('list', 'the runs of this folder, newest first', 'softflow list', 'softflow list --all --json')
-    .option('--all', 'more than the newest 20')
-    .addOption(jsonOption())
-    .action(
-      run(async (options: { all?: boolean; json?: boolean }) => {
-        const { list } = await import('./commands/runs.ts');
-        return list(options, terminal);
-      }),
-    );
-
-  command('pause <run>', 'hold a run at its next micro-batch or tile', 'softflow pause latest').action(
-    run(async (name: string) => {
-      const { pause } = await import('./commands/runs.ts');
-      return pause(name, terminal);
-    }),
-  );
-
-  command('stop <run>', 'end a run; it can be resumed', 'softflow stop latest', 'softflow stop latest --after round')
-    .addOption(new Option('--after <border>', 'where to end').choices(['now', 'round']).default('now'))
-    .action(
-      run(async (name: string, options: { after: 'now' | 'round' }) => {
-        const { stop } = await import('./commands/runs.ts');
-        return stop(name, options, terminal);
-      }),
-    );
-
-  command(
-    'set <run> <key=value>',
-    'change the pace of the curriculum of a running run',
-    'softflow set latest curriculumAlpha=10',
-  ).action(
-    run(async (name: string, assignment: string) => {
-      const { set } = await import('./commands/runs.ts');
-      return set(name, assignment, terminal);
-    }),
-  );
-
+  addRunCommands({ program, terminal, command, run });
   registerSchedules({ program, terminal, command, run });
   addResultCommands({ program, terminal, command, run });
   addDataCommands({ program, terminal, command, run });
@@ -206,11 +114,12 @@ function addCommands({ program, command, run, terminal }: Registry): void {
   config
     .command('schema')
     .description('print the JSON Schema of a recipe, for editors')
+    .option('--markdown', 'as tables for people: every field, its values, default and meaning')
     .addHelpText('after', '\nExamples:\n  $ softflow config schema > softflow.schema.json')
     .action(
-      run(async () => {
+      run(async (options: { markdown?: boolean }) => {
         const { showSchema } = await import('./commands/config.ts');
-        return showSchema(terminal);
+        return showSchema(options, terminal);
       }),
     );
   config

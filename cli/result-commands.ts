@@ -3,13 +3,30 @@ import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { CompareOptions } from './commands/compare.ts';
 import type { ExportCommandOptions } from './commands/export.ts';
 import type { RecommendCommandOptions } from './commands/recommend.ts';
-import type { Registry } from './register.ts';
+import { jsonOption, type Registry } from './register.ts';
 
 /** Commands about what runs have made. */
 export function addResultCommands(group: Registry): void {
+  addReport(group);
   addCompare(group);
   addRecommend(group);
   addExport(group);
+}
+
+function addReport({ command, run, terminal }: Registry): void {
+  command(
+    'report <run>',
+    'the results of a finished run: its table, what it says, and the files to forward',
+    'softflow report latest',
+    'softflow report demo-3f2a --json',
+  )
+    .addOption(jsonOption())
+    .action(
+      run(async (name: string, options: { json?: boolean }) => {
+        const { report } = await import('./commands/report.ts');
+        return report(name, options, terminal);
+      }),
+    );
 }
 
 function addCompare({ command, run, terminal }: Registry): void {
@@ -20,7 +37,7 @@ function addCompare({ command, run, terminal }: Registry): void {
     'softflow compare demo-3f2a demo-91bc --k 20 --json',
   )
     .addOption(new Option('--k <k>', 'cut-off of HR and NDCG (default: 10 where it was measured)').argParser(count))
-    .addOption(new Option('--json', 'machine-readable output'))
+    .addOption(jsonOption())
     .action(
       run(async (first: string, second: string, options: CompareOptions) => {
         const { compare } = await import('./commands/compare.ts');
@@ -43,7 +60,7 @@ function addRecommend({ command, run, terminal }: Registry): void {
     .option('--columns <names>', 'user=<name>,item=<name>,time=<name> (default: guessed)')
     .option('--exclude-history', "leave out the titles of a user's own history")
     .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
-    .addOption(new Option('--json', 'machine-readable output'))
+    .addOption(jsonOption())
     .action(
       run(async (options: RecommendCommandOptions) => {
         const { recommend } = await import('./commands/recommend.ts');
@@ -69,7 +86,7 @@ function addExport({ command, run, terminal }: Registry): void {
     .option('--verify', 'read it back; a merged model is compared with base + adapter on real prompts')
     .addOption(new Option('-k <k>', 'of topk: items a user').argParser(count).default(20))
     .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
-    .addOption(new Option('--json', 'machine-readable output'))
+    .addOption(jsonOption())
     .action(
       run(async (name: string, options: ExportCommandOptions) => {
         const { exportResults } = await import('./commands/export.ts');

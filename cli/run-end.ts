@@ -22,8 +22,10 @@ export interface Written {
 
 /** How a run ended: its table, what it wrote, what to try next; for a failed one the error and the way on. */
 export function printEnd(status: RunStatus, written: Written, terminal: Terminal): void {
-  if (status.phase === 'completed') printCompleted(status, written, terminal);
-  else printUnfinished(status, terminal);
+  if (status.phase === 'completed') {
+    terminal.out('');
+    printCompleted(status, written, terminal);
+  } else printUnfinished(status, terminal);
 }
 
 function printUnfinished({ runId, phase, error }: RunStatus, terminal: Terminal): void {
@@ -35,8 +37,8 @@ function printUnfinished({ runId, phase, error }: RunStatus, terminal: Terminal)
   terminal.err(`${id}: ${phase}. Everything done so far is kept. Next: softflow resume ${id}`);
 }
 
-function printCompleted(status: RunStatus, written: Written, terminal: Terminal): void {
-  terminal.out('');
+/** The results of a completed run and where they lie. */
+export function printCompleted(status: RunStatus, written: Written, terminal: Terminal): void {
   const summary = readSummary(written);
   if (summary)
     terminal.out(renderTerminalTable(summary, { width: terminal.columns, color: terminal.paint.bold('') !== '' }));

@@ -24,6 +24,8 @@ export interface Session {
   namespace: string;
   /** Address of the embedded server's web UI. */
   webUi?: string;
+  /** Finds the server again after it did not answer: the embedded one has another port once it was started anew. */
+  reconnect(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -45,10 +47,10 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
     import('../client/connect.ts'),
   ]);
   if (options.server === 'if running' && !hasStore()) throw noRuns();
-  const server = await findServer(options.server);
+  let server = await findServer(options.server);
   const store = await openStore(STORE_FOLDER, { create: true });
-  const client = server && (await connect(server.target));
-  return {
+  let client = server && (await connect(server.target));
+  const session: Session = {
     runs: new Runs({ store, ...(client ? { client } : {}) }),
     releases: async () => {
       const { Releases } = await import('../client/releases.ts');
@@ -64,8 +66,18 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
     connected: client !== undefined,
     namespace: server?.target.namespace ?? 'default',
     ...(server?.webUi === undefined ? {} : { webUi: server.webUi }),
+    reconnect: async () => {
+      const found = await findServer('if running');
+      if (!found || found.target.address === server?.target.address) return;
+      const before = client;
+      client = await connect(found.target);
+      session.runs = new Runs({ store, client });
+      server = found;
+      await before?.connection.close();
+    },
     close: async () => client?.connection.close(),
   };
+  return session;
 }
 
 /** The runs of this folder as the store knows them; needs no server. @throws SoftflowError `RUN_NOT_FOUND`, those of the store */

@@ -51,7 +51,8 @@ export function openTerminal(options: TerminalOptions = {}): Terminal {
     raw: (text) => void stdout.write(text),
     interactive,
     get columns() {
-      return stdout.columns ?? 100;
+      // A terminal without a size says 0.
+      return stdout.columns || 100;
     },
     paint: paintFor(interactive && !env['NO_COLOR']),
   };

@@ -1,7 +1,9 @@
 import type { RunLook } from '../client/runs.ts';
 import type { RunStatus } from '../workflows/run-state.ts';
 import { EXIT } from './exit-codes.ts';
-import { followRun } from './follow-run.ts';
+import { followRun, openLog, type Show } from './follow-run.ts';
+import { type LiveRun, renderShort } from './live-view.ts';
+import { openRedraw } from './redraw.ts';
 import { exitCodeOfRun, printEnd } from './run-end.ts';
 import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -14,7 +16,10 @@ export const ended = ({ phase }: RunStatus): boolean => ENDED.has(phase);
 export const isAlive = ({ elapsedSeconds }: RunLook): boolean => elapsedSeconds !== undefined;
 
 /** The run's folder, brought up to date from the store. */
-export async function writeView({ store, runsFolder }: Session, runId: string): Promise<string> {
+export async function writeView(
+  { store, runsFolder }: Pick<Session, 'store' | 'runsFolder'>,
+  runId: string,
+): Promise<string> {
   const { writeRunView } = await import('../client/run-view.ts');
   return writeRunView(store, runId, runsFolder);
 }
@@ -30,7 +35,7 @@ export async function watchRun(
   const detach = () => abort.abort();
   process.once('SIGINT', detach);
   try {
-    const last = await followRun(() => session.runs.look(runId), terminal, { ...options, signal: abort.signal });
+    const last = await followRun(() => lookAt(session, runId), terminal, { ...options, signal: abort.signal });
     if (!last || !ended(last.status)) return detached(runId, options, terminal);
     const folder = await writeView(session, runId);
     if (options.json) terminal.out(JSON.stringify({ event: 'end', runId, phase: last.status.phase, folder }));
@@ -41,7 +46,18 @@ export async function watchRun(
   }
 }
 
-async function recipeOf({ store }: Session, runId: string): Promise<{ recipe?: string }> {
+/** A server that did not answer may be elsewhere the next time. */
+async function lookAt(session: Session, runId: string): Promise<RunLook> {
+  try {
+    return await session.runs.look(runId);
+  } catch (error) {
+    await session.reconnect().catch(() => {});
+    throw error;
+  }
+}
+
+/** What the person ran, e.g. `recipes/demo.yaml`. */
+export async function recipeOf({ store }: Pick<Session, 'store'>, runId: string): Promise<{ recipe?: string }> {
   const start = (await store.readRunRecord(runId, 'start'))?.value as { recipe?: string } | undefined;
   return start?.recipe === undefined ? {} : { recipe: start.recipe };
 }
@@ -52,6 +68,61 @@ function detached(runId: string, { json }: { json?: boolean }, terminal: Termina
   terminal.err(`Detached; ${runId} goes on.`);
   terminal.err(howToReach(runId));
   return EXIT.detached;
+}
+
+/** Shows several runs until all of them have ended, or until Ctrl-C. */
+export async function watchRuns(
+  session: Session,
+  runIds: readonly string[],
+  options: { json?: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  const abort = new AbortController();
+  const detach = () => abort.abort();
+  process.once('SIGINT', detach);
+  const board = openBoard(runIds, options, terminal);
+  try {
+    const follow = (runId: string) =>
+      followRun(() => lookAt(session, runId), terminal, { show: board.of(runId), signal: abort.signal });
+    const looks = await Promise.all(runIds.map(follow));
+    if (abort.signal.aborted) return detached(runIds.join(' '), options, terminal);
+    for (const [i, look] of looks.entries()) {
+      const folder = await writeView(session, runIds[i] as string);
+      const { runId, phase } = (look as RunLook).status;
+      if (options.json) terminal.out(JSON.stringify({ event: 'end', runId, phase, folder }));
+      else if (phase !== 'completed') printEnd((look as RunLook).status, { folder }, terminal);
+      else terminal.out(`${runId}: completed. Next: softflow report ${runId}`);
+    }
+    return Math.max(...looks.map((look) => exitCodeOfRun((look as RunLook).status)));
+  } finally {
+    abort.abort();
+    process.off('SIGINT', detach);
+  }
+}
+
+/** Where several runs are shown: below each other and redrawn, or as lines that begin with the run. */
+function openBoard(
+  runIds: readonly string[],
+  options: { json?: boolean },
+  terminal: Terminal,
+): { of(runId: string): Show } {
+  if (!terminal.interactive || options.json) {
+    const named = (runId: string): Terminal => ({ ...terminal, out: (line) => terminal.out(`${runId}  ${line}`) });
+    return { of: (runId) => openLog(options.json ? terminal : named(runId), options) };
+  }
+  const redraw = openRedraw(terminal);
+  const looks = new Map<string, LiveRun>();
+  const lines = () =>
+    runIds.flatMap((runId) => {
+      const look = looks.get(runId);
+      return look ? renderShort(look, terminal.columns, terminal.paint) : [];
+    });
+  const hint = terminal.paint.dim('  Ctrl-C detaches; the runs go on.');
+  const update = (look: LiveRun) => {
+    looks.set(look.status.runId, look);
+    redraw.draw([...lines(), hint]);
+  };
+  return { of: () => ({ update, end() {} }) };
 }
 
 export const howToReach = (runId: string): string =>

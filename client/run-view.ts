@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readDecision } from '../artifacts/decisions.ts';
 import type { Store } from '../artifacts/store.ts';
@@ -11,7 +11,8 @@ const STEPS_WITH_FILES = new Set(['release', 'renderReport']);
 
 /**
  * Writes the folder `<runs>/<run id>/` from the store: `metrics.json`, `telemetry.json`, `run.json`, `report.html`,
- * `adapter/` as far as the run got, and points `<runs>/latest` to it. A view: it may be removed and made again.
+ * `adapter/` as far as the run got, and points `<runs>/latest` to the newest of those that are there. A view: it may be
+ * removed and made again.
  *
  * @returns the folder's path
  * @throws SoftflowError `RUN_NOT_FOUND`, and those of the store
@@ -27,7 +28,7 @@ export async function writeRunView(store: Store, runId: string, runsFolder: stri
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
-  await pointLatest(runsFolder, runId);
+  await pointLatest(store, runsFolder, runId);
   return folder;
 }
 
@@ -69,8 +70,17 @@ async function replaceFolder(from: string, to: string): Promise<void> {
   }
 }
 
-async function pointLatest(runsFolder: string, runId: string): Promise<void> {
+/** Looking at an older run again does not make it the newest. */
+async function pointLatest(store: Store, runsFolder: string, runId: string): Promise<void> {
+  const shown = await readlink(join(runsFolder, 'latest')).catch(() => undefined);
+  if (shown && (await begun(store, runId)) < (await begun(store, shown))) return;
   const temporary = join(runsFolder, `.latest-${randomBytes(4).toString('hex')}`);
   await symlink(runId, temporary);
   await rename(temporary, join(runsFolder, 'latest'));
+}
+
+/** When a run was started, as text that sorts; empty when nobody knows. */
+async function begun(store: Store, runId: string): Promise<string> {
+  const record = await store.readRunRecord(runId, 'start').catch(() => undefined);
+  return (record?.value as { createdAt?: string } | undefined)?.createdAt ?? '';
 }

@@ -202,13 +202,16 @@ export class Runs {
     } catch (error) {
       if (isError(error, 'WorkflowUpdateFailedError'))
         throw new SoftflowError('UPDATE_REFUSED', `Run ${runId}: ${error.cause?.message ?? error.message}`);
-      if (isError(error, 'WorkflowNotFoundError'))
-        throw new SoftflowError(
-          'RUN_NOT_ACTIVE',
-          `Run ${runId} is not running. \`softflow resume ${runId}\` takes it up.`,
-        );
+      if (isError(error, 'WorkflowNotFoundError')) throw await this.#notActive(runId);
       throw error;
     }
+  }
+
+  async #notActive(runId: string): Promise<SoftflowError> {
+    const { phase } = (await this.look(runId)).status;
+    const next =
+      phase === 'completed' ? 'Start another run for other settings.' : `\`softflow resume ${runId}\` takes it up.`;
+    return new SoftflowError('RUN_NOT_ACTIVE', `Run ${runId} is not running: it is ${phase}. ${next}`);
   }
 
   async #describe(runId: string): Promise<WorkflowExecutionDescription | undefined> {

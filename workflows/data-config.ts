@@ -12,10 +12,10 @@ const InstantSchema = z
   .meta({ format: 'date-time' });
 
 const interactionColumns = {
-  user: z.string().default('user_id'),
-  item: z.string().default('item_id'),
+  user: z.string().default('user_id').describe('User column.'),
+  item: z.string().default('item_id').describe('Item column.'),
   rating: z.string().nullable().default(null).describe('Rating column, or null when there is none.'),
-  time: z.string().default('timestamp'),
+  time: z.string().default('timestamp').describe('Column of the time.'),
 };
 /** Column names are the source's own. */
 const ColumnsSchema = z
@@ -34,26 +34,30 @@ const CsvSourceSchema = z.strictObject({
     .strictObject({
       ...interactionColumns,
       itemsItem: z.string().default('item_id').describe('Item id column of the items file.'),
-      title: z.string().default('title'),
+      title: z.string().default('title').describe('Title column of the items file.'),
     })
     .prefault({}),
-  delimiter: z.string().min(1).max(4).default(','),
+  delimiter: z.string().min(1).max(4).default(',').describe('What separates columns; "\\t" for a tab.'),
 });
 const RecboleSourceSchema = z.strictObject({
   folder: z.string().describe('Folder with <name>.inter and <name>.item.'),
-  name: z.string(),
-  titleField: z.string().default('movie_title'),
-  yearField: z.string().nullable().default('release_year'),
+  name: z.string().describe('Name of the data set: the files are <name>.inter and <name>.item.'),
+  titleField: z.string().default('movie_title').describe('Title field of the item file.'),
+  yearField: z
+    .string()
+    .nullable()
+    .default('release_year')
+    .describe('Field with a year, for title.year: column; or null.'),
 });
 /** The project's own catalogue of series whose next part follows the last one watched. */
 const PlantedSourceSchema = z.strictObject({
-  series: int(2, 5000).default(70),
-  minParts: int(2, 50).default(4),
-  maxParts: int(2, 50).default(7),
-  users: int(1, 1_000_000).default(400),
-  seriesPerUser: int(1, 100).default(4),
+  series: int(2, 5000).default(70).describe('Series of the made catalogue.'),
+  minParts: int(2, 50).default(4).describe('Fewest parts of a series.'),
+  maxParts: int(2, 50).default(7).describe('Most parts of a series.'),
+  users: int(1, 1_000_000).default(400).describe('Users that are made.'),
+  seriesPerUser: int(1, 100).default(4).describe('Series that a user follows.'),
   skip: share.default(0.07).describe('Chance that a user skips a part.'),
-  seed: int(0).default(42),
+  seed: int(0).default(42).describe('Of the catalogue and its users.'),
 });
 const ParquetSourceSchema = z.strictObject({
   folder: z.string().describe('Folder whose Parquet files (*.parquet, also in folders inside) hold the interactions.'),
@@ -79,7 +83,7 @@ const PostgresSourceSchema = z.strictObject({
   columns: ColumnsSchema,
 });
 export const DataSourceSchema = z.union([
-  z.strictObject({ registry: z.literal('movielens-100k') }),
+  z.strictObject({ registry: z.literal('movielens-100k').describe('A data set that softflow fetches itself.') }),
   z.strictObject({ csv: CsvSourceSchema }),
   z.strictObject({ recbole: RecboleSourceSchema }),
   z.strictObject({ planted: PlantedSourceSchema }),
@@ -111,21 +115,36 @@ export const DataConfigSchema = z
           .describe('Decode HTML entities, drop tags, collapse white space, strip quotes.'),
         year: z.enum(['keep', 'strip', 'column']).default('keep').describe('The year at the end of a title.'),
         article: z.enum(['keep', 'restore']).default('keep').describe('"Usual Suspects, The" -> "The Usual Suspects".'),
-        missing: z.enum(['drop', 'id', 'error']).default('drop'),
+        missing: z
+          .enum(['drop', 'id', 'error'])
+          .default('drop')
+          .describe('Items without a title: leave their rows out, take the id as title, or fail.'),
       })
       .prefault({}),
-    timeUnit: z.enum(['auto', 's', 'ms']).default('auto'),
+    timeUnit: z
+      .enum(['auto', 's', 'ms'])
+      .default('auto')
+      .describe('Unit of times that are numbers; auto goes by their size.'),
     ratingMin: z.number().nullable().default(null).describe('Drop interactions rated below this.'),
     kCore: int(1)
       .default(10)
       .describe('Every user and item keeps at least this many rows; repeated until nothing changes.'),
-    historyLength: int(1, 1000).default(10),
+    historyLength: int(1, 1000).default(10).describe("A window's history holds this many items at most, the latest."),
     split: z
-      .strictObject({ train: share.default(0.8), valid: share.default(0.1) })
+      .strictObject({
+        train: share.default(0.8).describe('Share of train windows.'),
+        valid: share.default(0.1).describe('Share of validation windows.'),
+      })
       .prefault({})
       .describe('Shares of the windows, by time; the rest is test. With `trainUntil` only their ratio counts.'),
     samples: z
-      .strictObject({ train: int(1).default(4096), valid: int(1).default(512), test: int(1).default(1000) })
+      .strictObject({
+        train: int(1).default(4096).describe('Train windows that are drawn, at most.'),
+        valid: int(1).default(512).describe('Validation windows that are drawn, at most.'),
+        test: int(1)
+          .default(1000)
+          .describe('Test windows that are drawn, at most; more tell smaller differences apart.'),
+      })
       .prefault({}),
     maxBadRows: share.default(0.01).describe('Share of unreadable rows above which preparation fails.'),
   })

@@ -5,9 +5,9 @@ const share = z.number().min(0).max(1);
 
 /** How far new data may be from what the champion was trained on. Shares; a drop is relative to the champion's data. */
 const DriftLimitsSchema = z.strictObject({
-  maxUsersDrop: share.default(0.3),
-  maxItemsDrop: share.default(0.3),
-  maxInteractionsDrop: share.default(0.3),
+  maxUsersDrop: share.default(0.3).describe("Fewer users than the champion's data, as a share of them."),
+  maxItemsDrop: share.default(0.3).describe('Fewer items, likewise.'),
+  maxInteractionsDrop: share.default(0.3).describe('Fewer interactions, likewise.'),
   maxUnseenItems: share.default(0.5).describe("Items that the champion's data did not have."),
   maxRepeatedTitles: share.default(0.5).describe('Items that share their title with another.'),
 });
@@ -30,9 +30,12 @@ export const RetrainConfigSchema = z.strictObject({
 export const WarmStartSchema = z.strictObject({
   release: z.string().describe('The release whose adapter it is.'),
   adapter: z.strictObject({
-    uri: z.string(),
-    sha256: z.string().regex(/^[0-9a-f]{64}$/),
-    bytes: z.int().positive(),
+    uri: z.string().describe('Address in the store.'),
+    sha256: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .describe('Digest of its bytes.'),
+    bytes: z.int().positive().describe('Its size.'),
   }),
 });
 
@@ -40,7 +43,10 @@ export const NOTIFY_EVENTS = ['failed', 'promoted', 'kept', 'waiting'] as const;
 
 /** Who is told what became of a retrain. No part of a step key. */
 export const NotifyConfigSchema = z.strictObject({
-  on: z.array(z.enum(NOTIFY_EVENTS)).default([...NOTIFY_EVENTS]),
+  on: z
+    .array(z.enum(NOTIFY_EVENTS))
+    .default([...NOTIFY_EVENTS])
+    .describe('Events that are told.'),
   webhook: z
     .strictObject({
       urlEnv: z

@@ -98,9 +98,14 @@ async function untilDone<T>(run: Run, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** A worker that is lost after it was asked to drain answers with a timeout instead of a cancellation. */
+/**
+ * A worker that is lost after it was asked to drain answers with a timeout instead of a cancellation, one that shuts
+ * down before it hears of it with its own retryable failure; what is to be cancelled is not tried again by the server.
+ */
 function isLostOrCancelled(error: unknown): boolean {
-  return isCancellation(error) || (error instanceof ActivityFailure && error.cause instanceof TimeoutFailure);
+  if (isCancellation(error)) return true;
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && !cause.nonRetryable);
 }
 
 /** Drains the step in progress: it stops at the next micro-batch or tile and writes what it has done. */

@@ -1,5 +1,6 @@
 import { stringify } from 'yaml';
 import { loadConfigFile } from '../config-file.ts';
+import { configReference } from '../config-reference.ts';
 import { configSchemaFile } from '../config-schema.ts';
 import { EXIT } from '../exit-codes.ts';
 import type { Terminal } from '../terminal.ts';
@@ -22,7 +23,7 @@ export async function showConfig(recipe: string, options: RecipeOptions, termina
   return EXIT.ok;
 }
 
-export async function showSchema(terminal: Terminal): Promise<number> {
-  terminal.out(configSchemaFile().trimEnd());
+export async function showSchema({ markdown }: { markdown?: boolean }, terminal: Terminal): Promise<number> {
+  terminal.out((markdown ? configReference() : configSchemaFile()).trimEnd());
   return EXIT.ok;
 }

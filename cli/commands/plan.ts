@@ -26,7 +26,9 @@ export async function plan(
   const measured = await measure(config, planned, store, terminal);
   const report = reportOf(config, relative(process.cwd(), file), planned, measured);
   if (options.json) terminal.out(JSON.stringify(report, null, 2));
-  else for (const line of renderPlan(report, terminal.columns, terminal.paint)) terminal.out(line);
+  else
+    for (const line of renderPlan(report, terminal.interactive ? terminal.columns : Infinity, terminal.paint))
+      terminal.out(line);
   if (!report.fits) throw willNotFit(report, config);
   return EXIT.ok;
 }

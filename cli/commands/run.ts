@@ -7,7 +7,7 @@ import { EXIT } from '../exit-codes.ts';
 import { openSession, type Session } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import type { Terminal } from '../terminal.ts';
-import { ended, howToReach, isAlive, watchRun } from '../watch-run.ts';
+import { ended, howToReach, isAlive, watchRun, watchRuns } from '../watch-run.ts';
 
 export interface RunOptions {
   set: string[];
@@ -68,14 +68,23 @@ export async function resume(
   }
 }
 
-/** Shows a run that was started before. */
-export async function watch(name: string, options: { json?: boolean }, terminal: Terminal): Promise<number> {
+/** Shows runs that were started before. */
+export async function watch(
+  names: readonly string[],
+  options: { json?: boolean },
+  terminal: Terminal,
+): Promise<number> {
   const session = await openSession({ server: 'if running' });
   try {
-    const runId = await session.runs.find(name);
-    const look = await session.runs.look(runId);
-    if (!ended(look.status) && !isAlive(look)) throw notAlive(session, runId);
-    return await watchRun(session, runId, options, terminal);
+    const runIds = [...new Set(await Promise.all(names.map((name) => session.runs.find(name))))];
+    for (const runId of runIds) {
+      const look = await session.runs.look(runId);
+      if (!ended(look.status) && !isAlive(look)) throw notAlive(session, runId);
+    }
+    const [first = '', ...others] = runIds;
+    return others.length === 0
+      ? await watchRun(session, first, options, terminal)
+      : await watchRuns(session, runIds, options, terminal);
   } finally {
     await session.close();
   }

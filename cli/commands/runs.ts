@@ -74,16 +74,24 @@ function printList(looks: readonly RunLook[], total: number, terminal: Terminal)
   if (total > looks.length) terminal.out(`${total - looks.length} older runs; softflow list --all shows them.`);
 }
 
-export async function pause(name: string, terminal: Terminal): Promise<number> {
-  return steer(name, terminal, 'pauses at its next micro-batch or tile. To go on: softflow resume', (runs, runId) =>
-    runs.pause(runId),
-  );
+interface SteerOptions {
+  json?: boolean;
 }
 
-export async function stop(name: string, options: { after: 'now' | 'round' }, terminal: Terminal): Promise<number> {
+export async function pause(name: string, options: SteerOptions, terminal: Terminal): Promise<number> {
+  const done = 'pauses at its next micro-batch or tile. To go on: softflow resume';
+  return steer(name, options, terminal, done, (runs, runId) => runs.pause(runId));
+}
+
+export async function stop(
+  name: string,
+  options: SteerOptions & { after: 'now' | 'round' },
+  terminal: Terminal,
+): Promise<number> {
   const when = options.after === 'now' ? 'stops at the next micro-batch or tile' : 'stops after the round in progress';
   return steer(
     name,
+    options,
     terminal,
     `${when}; everything done is kept. To take it up again: softflow resume`,
     (runs, runId) => runs.stop(runId, options.after),
@@ -91,10 +99,16 @@ export async function stop(name: string, options: { after: 'now' | 'round' }, te
 }
 
 /** Changes a field of a running run: only the pace of the curriculum may change. */
-export async function set(name: string, assignment: string, terminal: Terminal): Promise<number> {
+export async function set(
+  name: string,
+  assignment: string,
+  options: SteerOptions,
+  terminal: Terminal,
+): Promise<number> {
   const curriculumAlpha = parseAssignment(assignment);
   return steer(
     name,
+    options,
     terminal,
     `takes curriculumAlpha ${curriculumAlpha} from the next round on. See: softflow watch`,
     (runs, runId) => runs.setCurriculumAlpha(runId, curriculumAlpha),
@@ -105,7 +119,7 @@ function parseAssignment(assignment: string): number {
   const [key = '', text = ''] = assignment.split('=', 2).map((part) => part.trim());
   const field = key.replace(/^soft\./, '');
   if (field !== 'curriculumAlpha') {
-    const near = suggest(field, ['curriculumAlpha']) ? ', did you mean "curriculumAlpha"?' : '';
+    const near = suggest(field, ['curriculumAlpha']) ? ', did you mean "curriculumAlpha"?' : '.';
     throw new SoftflowError(
       'USAGE',
       `${oneLine(assignment, 80)}: a run that has begun takes curriculumAlpha=<number> only${near} Start another run for other fields.`,
@@ -122,6 +136,7 @@ function parseAssignment(assignment: string): number {
 
 async function steer(
   name: string,
+  options: SteerOptions,
   terminal: Terminal,
   done: string,
   call: (runs: Session['runs'], runId: string) => Promise<RunStatus>,
@@ -132,8 +147,9 @@ async function steer(
         'RUN_NOT_ACTIVE',
         `No server is running, so run ${runId} is not either. Next: softflow resume ${runId}`,
       );
-    await call(session.runs, runId);
-    terminal.out(`${runId} ${done} ${runId}`);
+    const status = await call(session.runs, runId);
+    if (options.json) terminal.out(JSON.stringify(listed({ status, progress: [] }), null, 2));
+    else terminal.out(`${runId} ${done} ${runId}`);
   });
   return EXIT.ok;
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCli } from '../../cli/program.ts';
 import { openTerminal } from '../../cli/terminal.ts';
+import { findShell, shellRun as runShell, tabInZsh } from '../support/shells.ts';
 
 let folder: string;
 const scripts: Record<string, string> = {};
@@ -51,15 +52,45 @@ test('bash completes commands, subcommands, options, their values and run ids', 
   expect(offered('run', 'ba')).toEqual(['bash']);
 });
 
-test('zsh and fish know every command', () => {
-  for (const shell of ['zsh', 'fish'])
-    for (const word of ['plan', 'resume', 'completion', 'schema'])
-      expect(scripts[shell]).toMatch(new RegExp(`'${word}[':]`));
-  for (const shell of ['zsh', 'fish']) {
-    const { error, status, stderr } = spawnSync(shell, ['-n', join(folder, shell)], { encoding: 'utf8' });
-    // Only where that shell is installed.
-    if (!error) expect([shell, status, stderr]).toEqual([shell, 0, '']);
-  }
+const shellRun = (shell: 'zsh' | 'fish', root: string | undefined, args: string[]) =>
+  runShell(shell, root, args, folder);
+const RUNS = 'latest demo-1234abcd';
+
+/** The line after Tab was pressed behind `line`, in an interactive zsh. */
+function zshLine(root: string | undefined, line: string): string {
+  writeFileSync(join(folder, 'tab.zsh'), tabInZsh(root, join(folder, 'zsh'), RUNS));
+  const { status, stdout, stderr } = shellRun('zsh', root, [join(folder, 'tab.zsh'), line]);
+  expect([status, stderr]).toEqual([0, '']);
+  return stdout.match(/<<(.*)>>/)?.[1] ?? stdout;
+}
+
+function fishOffers(root: string | undefined, line: string): string[] {
+  const functions = root === undefined ? '' : `set -p fish_function_path '${root}/usr/share/fish/functions';`;
+  const script = `${functions} function softflow; string split ' ' '${RUNS}'; end
+    source '${join(folder, 'fish')}'; complete -C '${line}'`;
+  const { status, stdout, stderr } = shellRun('fish', root, ['--no-config', '-c', script]);
+  expect([status, stderr]).toEqual([0, '']);
+  return stdout.split('\n').flatMap((offer) => offer.split('\t')[0] || []);
+}
+
+const zsh = await findShell('zsh');
+test.skipIf(!zsh.found)(`zsh completes the same ${zsh.title}`, () => {
+  expect(zshLine(zsh.root, 'softflow pl')).toBe('softflow plan ');
+  expect(zshLine(zsh.root, 'softflow config sc')).toBe('softflow config schema ');
+  expect(zshLine(zsh.root, 'softflow config show --j')).toBe('softflow config show --json ');
+  expect(zshLine(zsh.root, 'softflow watch de')).toBe('softflow watch demo-1234abcd ');
+  expect(zshLine(zsh.root, 'softflow stop latest --after r')).toBe('softflow stop latest --after round ');
+  expect(zshLine(zsh.root, 'softflow run ba')).toBe('softflow run bash ');
+});
+
+const fish = await findShell('fish');
+test.skipIf(!fish.found)(`fish completes the same ${fish.title}`, () => {
+  expect(fishOffers(fish.root, 'softflow pl')).toEqual(['plan']);
+  expect(fishOffers(fish.root, 'softflow config ')).toEqual(['schema', 'show']);
+  expect(fishOffers(fish.root, 'softflow config show --j')).toEqual(['--json']);
+  expect(fishOffers(fish.root, 'softflow watch de')).toEqual(['demo-1234abcd']);
+  expect(fishOffers(fish.root, 'softflow stop latest --after ')).toEqual(['now', 'round']);
+  expect(fishOffers(fish.root, 'softflow run ba')).toEqual(['bash']);
 });
 
 test('another shell is refused, with the one that was meant', async () => {

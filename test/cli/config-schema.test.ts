@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { configReference } from '../../cli/config-reference.ts';
 import { configJsonSchema, configSchemaFile, type JsonSchema, PATH_FIELDS, schemaAt } from '../../cli/config-schema.ts';
 
 function leaves(schema: JsonSchema, path: string[] = []): [string, JsonSchema][] {
@@ -14,6 +15,16 @@ describe('the schema of a recipe', () => {
   it('is the one that is shipped (else: softflow config schema > docs/config.schema.json && npm run format)', () => {
     const shipped = readFileSync(new URL('../../docs/config.schema.json', import.meta.url), 'utf8');
     expect(JSON.parse(shipped)).toStrictEqual(JSON.parse(configSchemaFile()));
+  });
+
+  it('has a page of tables (else: softflow config schema --markdown > docs/config.md)', () => {
+    const page = readFileSync(new URL('../../docs/config.md', import.meta.url), 'utf8');
+    expect(page).toBe(configReference());
+  });
+
+  it('says what every field means', () => {
+    const silent = leaves(configJsonSchema()).filter(([, { description }]) => !description);
+    expect(silent.map(([path]) => path)).toEqual([]);
   });
 
   it('knows every field that is read as a path', () => {

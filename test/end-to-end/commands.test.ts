@@ -1,5 +1,5 @@
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -110,11 +110,22 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     expect(softflow(['list']).stdout).toMatch(/^again-\w+ +completed .* loss \d/);
   });
 
+  it('report shows the results of any run again, and leaves `latest` with the newest', () => {
+    const { status, stdout } = softflow(['report', first]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^SOFT +\.\d{4}/m);
+    expect(stdout).toContain(`.softflow/runs/${first}/report.html`);
+    const found = JSON.parse(softflow(['report', first, '--json']).stdout);
+    expect(found).toMatchObject({ runId: first, report: `.softflow/runs/${first}/report.html` });
+    expect(found.metrics).toEqual(JSON.parse(readFileSync(runFile(first, 'metrics.json'), 'utf8')));
+    expect(readlinkSync(join(folder, '.softflow', 'runs', 'latest'))).toMatch(/^again-/);
+  });
+
   it('refuse what makes no sense, with a reason', () => {
     expect(softflow(['resume', first])).toMatchObject({ status: 1, stderr: expect.stringContaining('RUN_COMPLETED') });
     expect(softflow(['set', first, 'curriculumAlpha=3'])).toMatchObject({
       status: 1,
-      stderr: expect.stringContaining('RUN_NOT_ACTIVE'),
+      stderr: expect.stringContaining('it is completed. Start another run'),
     });
     expect(softflow(['set', first, 'seed=3'])).toMatchObject({ status: 2, stderr: expect.stringContaining('USAGE') });
     expect(softflow(['status', 'nothing'])).toMatchObject({ status: 2, stderr: expect.stringContaining(first) });
@@ -125,7 +136,8 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     const { runId } = JSON.parse(started.stdout) as { runId: string };
     const second = softflow(['run', 'tiny.yaml', ...LONGER, '-s', 'seed=7', '--detach', '--json']);
     expect(second.stderr).toContain(`running already as ${runId}`);
-    expect(softflow(['pause', runId]).status).toBe(0);
+    expect(JSON.parse(softflow(['pause', runId, '--json']).stdout)).toMatchObject({ runId, phase: 'paused' });
+    expect(softflow(['report', runId])).toMatchObject({ status: 1, stderr: expect.stringContaining('RUN_UNFINISHED') });
     expect(softflow(['status', runId]).stdout).toContain(`softflow resume ${runId}`);
     expect(softflow(['pause', runId])).toMatchObject({ status: 1, stderr: expect.stringContaining('UPDATE_REFUSED') });
     expect(softflow(['set', runId, 'curriculumAlpha=10']).status).toBe(0);
@@ -148,6 +160,48 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     );
     expect(softflow(['resume', runId, '--detach']).status).toBe(0);
     expect(softflow(['stop', runId]).status).toBe(0);
+  });
+
+  it('watch follows several runs to their ends, also over a server that is stopped and started elsewhere', async () => {
+    const start = (name: string, ...more: string[]): string =>
+      JSON.parse(
+        softflow([
+          'run',
+          'tiny.yaml',
+          ...LONGER,
+          '-s',
+          'data.samples.train=64',
+          ...more,
+          '--name',
+          name,
+          '--detach',
+          '--json',
+        ]).stdout,
+      ).runId;
+    const failing = start('watched-a', '-s', 'evaluation.ks=1,10,500');
+    const other = start('watched-b', '-s', 'seed=9');
+    expect(softflow(['watch', 'watched'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('RUN_AMBIGUOUS'),
+    });
+    expect(softflow(['pause', other]).status).toBe(0);
+    const child = spawn(process.execPath, [bin, 'watch', failing, other, other], { cwd: folder, env });
+    let printed = '';
+    const paused = new Promise<void>((seen) => {
+      for (const stream of [child.stdout, child.stderr])
+        stream.on('data', (data) => {
+          printed += data;
+          if (printed.includes(`${other}  ${other}: paused`)) seen();
+        });
+    });
+    await paused;
+    expect(softflow(['dev', 'stop']).status).toBe(0);
+    expect(softflow(['resume', other, '--detach']).status).toBe(0);
+    const code = await new Promise((done) => child.on('close', done));
+    expect(printed).toContain('The server does not answer');
+    expect(printed).toContain(`error CATALOGUE_TOO_SMALL`);
+    expect(printed).toContain(`${other}: completed. Next: softflow report ${other}`);
+    expect(code).toBe(1);
   });
 
   it('exit with 1 when the run fails, and name the way on', () => {

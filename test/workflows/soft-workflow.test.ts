@@ -6,7 +6,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { listCheckpoints } from '../../artifacts/checkpoints.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
-import type { RunningWorker } from '../../workers/worker.ts';
+import { type RunningWorker, startWorker } from '../../workers/worker.ts';
 import {
   pauseUpdate,
   resumeUpdate,
@@ -16,10 +16,13 @@ import {
 } from '../../workflows/messages.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
-import { releasedFiles, startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
+import type { QueueKind } from '../../workflows/task-queues.ts';
+import { releasedFiles, STUB_JOBS, startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { until } from '../support/until.ts';
+
+const SHUT_DOWN = { taskQueue: 'shut-down', jobsModule: STUB_JOBS };
 
 let server: TestServer;
 let folder: string;
@@ -236,6 +239,27 @@ describe('messages', () => {
     expect(status.sft).toHaveLength(1);
     const telemetry = (await store.readTelemetry(key)) as { resumes: number }[];
     expect(telemetry.at(-1)?.resumes).toBe(1);
+  });
+
+  test('pause holds a run also when its worker shuts down before it hears of it', async () => {
+    const storeRoot = join(folder, 'shut-down');
+    const open = async (queues: QueueKind[]) => {
+      const worker = await startWorker({ ...SHUT_DOWN, target: server.target, queues, storeRoot });
+      workers.push(worker);
+      return worker;
+    };
+    await open(['workflow']);
+    const computing = await open(['cpu', 'gpu']);
+    const hold = new Hold(storeRoot, { step: 'trainEpoch', stage: 'sft', epoch: 1, position: 'micro-batch 6' });
+    const handle = await startSoft(server, SHUT_DOWN.taskQueue);
+    await hold.reached();
+    await handle.executeUpdate(pauseUpdate);
+    computing.shutdown();
+    await computing.done;
+    await until(async () => ((await handle.describe()).raw.pendingActivities ?? []).length === 0);
+    expect(await handle.query(statusQuery)).toMatchObject({ phase: 'paused' });
+    await handle.executeUpdate(stopUpdate, { args: [{ after: 'now' }] });
+    expect(await handle.result()).toMatchObject({ phase: 'stopped' });
   });
 
   test('stop now keeps what is done, and the same run goes on later', async () => {
