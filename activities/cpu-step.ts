@@ -1,40 +1,47 @@
 import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Store } from '../artifacts/store.ts';
-import type { Progress, StepInput, StepResult } from './contracts.ts';
+import { CONTRACT_VERSIONS, type Progress, type StepInput, type StepName, type StepResult } from './contracts.ts';
 import { toFailure } from './failures.ts';
-import { parseStepInput } from './step-input.ts';
-import { type FinishedStep, findStep, finishStep } from './step-result.ts';
+import type { StepBody, StepInputs, StepParams } from './step-contracts.ts';
+import { parseStepInput, requireOutputs } from './step-input.ts';
+import { findStep, finishStep, forWorkflow } from './step-result.ts';
 import { stopped } from './stopped.ts';
 
-/** What a step without tensors computes; its outputs are in the store when it returns. */
-export type CpuStepBody<Params> = (
-  store: Store,
-  input: StepInput<Params>,
-  report: (progress: Progress) => void,
-) => Promise<Pick<FinishedStep, 'outputs' | 'result'>>;
+type BodyInput<Step extends StepName> = StepInput<StepParams[Step]> & { inputs: StepInputs<Step> };
 
-/** The activity of a step that runs in the worker itself: found or computed as a whole. */
-export function cpuStep<Params>(store: Store, body: CpuStepBody<Params>) {
-  return async (raw: StepInput<unknown>): Promise<StepResult<unknown>> => {
+/** The activity of a step that runs in the worker itself: found or computed as a whole, by the first of its shards. */
+export function cpuStep<Step extends StepName>(
+  store: Store,
+  step: Step,
+  body: StepBody<Step>,
+  contractVersion: number = CONTRACT_VERSIONS[step],
+) {
+  return async (raw: StepInput<unknown>): Promise<StepResult<unknown> | null> => {
     try {
-      const input = parseStepInput<Params>(raw);
-      return (await findStep(store, input.key)) ?? (await compute(store, input, body));
+      const input = parseStepInput<StepParams[Step]>(raw) as BodyInput<Step>;
+      const found = await findStep(store, input.key);
+      if (found) return forWorkflow(found);
+      if (input.circumstances.shard && input.circumstances.shard.index > 0) return null;
+      return forWorkflow(await compute(store, input, body, contractVersion));
     } catch (error) {
       throw cancellationSignal().aborted ? stopped('the start of the step') : toFailure(error);
     }
   };
 }
 
-async function compute<Params>(
+async function compute<Step extends StepName>(
   store: Store,
-  input: StepInput<Params>,
-  body: CpuStepBody<Params>,
+  input: BodyInput<Step>,
+  body: StepBody<Step>,
+  contractVersion: number,
 ): Promise<StepResult<unknown>> {
   const began = performance.now();
   const finished = await heartbeating((report) => body(store, input, report));
+  requireOutputs(input.step, finished.outputs);
   const telemetry = { seconds: (performance.now() - began) / 1000, resumes: 0 };
   await store.addTelemetry(input.key, { runId: input.circumstances.runId, ...telemetry });
-  return finishStep(store, input, { ...finished, fingerprint: { node: process.version }, telemetry });
+  const fingerprint = { node: process.version };
+  return finishStep(store, input, { ...finished, fingerprint, telemetry }, contractVersion);
 }
 
 /** Keeps the heartbeat going while `work` runs, with what it reported last. */

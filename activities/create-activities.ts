@@ -16,9 +16,11 @@ import { readMatch } from './read-match.ts';
 import { relay } from './relay.ts';
 import { release } from './release.ts';
 import { renderReport } from './render-report.ts';
+import { checkReplacements, contractVersions, type Replacements } from './replace.ts';
 import { type Places, type SourceNames, sourceResolver } from './resolve-sources.ts';
 import type { LongRetrainActivities, RetrainActivities } from './retrain-contracts.ts';
 import { type RunRecord, recordRetrain, recordRun } from './run-records.ts';
+import type { StepBody } from './step-contracts.ts';
 import type { Trainer } from './trainer.ts';
 
 export interface ActivityDeps {
@@ -64,11 +66,22 @@ export const LONG_ACTIVITIES = [
   'notify',
 ] as const satisfies readonly (keyof LongActivities)[];
 
-/** Every activity of softflow over its dependencies; a worker runs those of the queues that it serves. */
-export function createActivities({ store, trainer, places }: ActivityDeps): Activities {
+/**
+ * Every activity of softflow over its dependencies; a worker runs those of the queues that it serves.
+ *
+ * @param replace activities of your own in the place of softflow's, see `Replacements`
+ * @throws SoftflowError `REPLACEMENT_INVALID`
+ */
+export function createActivities(deps: ActivityDeps, replace: Replacements = {}): Activities {
+  const activities = ownActivities(deps, contractVersions(replace));
+  checkReplacements(replace, Object.keys(activities));
+  return { ...activities, ...replacedActivities(deps.store, replace) };
+}
+
+function ownActivities({ store, trainer, places }: ActivityDeps, versions: Record<StepName, number>): Activities {
   const tensorStep = (input: StepInput<unknown>) => relay({ store, trainer, modelFiles: places.modelFiles }, input);
   return {
-    lookUpStep: failing((input) => lookUpStep(store, input)),
+    lookUpStep: failing((input) => lookUpStep(store, input, versions)),
     recordRun: failing((record) => recordRun(store, record)),
     findProducer: failing((lost) => findProducer(store, lost)),
     promoteRun: failing((input) => promote(store, input)),
@@ -81,16 +94,25 @@ export function createActivities({ store, trainer, places }: ActivityDeps): Acti
     readChampion: long(({ settings }) => readChampion(store, settings)),
     checkDrift: long((input) => checkDrift(store, input)),
     notify: long((input) => notify(input)),
-    prepareData: cpuStep(store, prepareData(places)),
+    prepareData: cpuStep(store, 'prepareData', prepareData(places)),
     encodeTitles: tensorStep,
     trainEpoch: tensorStep,
     selfDistill: tensorStep,
     measureDistance: tensorStep,
     evaluate: tensorStep,
-    evaluatePopularity: cpuStep(store, evaluatePopularity),
-    release: cpuStep(store, release),
-    renderReport: cpuStep(store, renderReport),
+    evaluatePopularity: cpuStep(store, 'evaluatePopularity', evaluatePopularity),
+    release: cpuStep(store, 'release', release),
+    renderReport: cpuStep(store, 'renderReport', renderReport),
   };
+}
+
+function replacedActivities(store: Store, replace: Replacements): Partial<Activities> {
+  const replaced = Object.entries(replace).map(([name, replacement]) => {
+    if (typeof replacement === 'function') return [name, failing(replacement as (input: unknown) => Promise<unknown>)];
+    const { compute, contractVersion } = replacement;
+    return [name, cpuStep(store, name as StepName, compute as StepBody<StepName>, contractVersion)];
+  });
+  return Object.fromEntries(replaced) as Partial<Activities>;
 }
 
 /** As `failing`, with a heartbeat while it works. */

@@ -1,16 +1,21 @@
 import { latestCheckpoint } from '../artifacts/checkpoints.ts';
 import type { Store } from '../artifacts/store.ts';
 import { stepForgotten } from '../artifacts/tombstones.ts';
-import type { LookUpInput, LookUpResult } from './contracts.ts';
+import { CONTRACT_VERSIONS, type LookUpInput, type LookUpResult, type StepName } from './contracts.ts';
 import { findStep, forWorkflow, keyOfStep } from './step-result.ts';
 
 /**
  * The key of a step, its result when it is done, and what an unfinished one can go on from.
  *
+ * @param versions of the steps; others than softflow's own where a step is replaced
  * @throws SoftflowError `STEP_FORGOTTEN` when it was forgotten on request
  */
-export async function lookUpStep(store: Store, { step, inputs, params }: LookUpInput): Promise<LookUpResult> {
-  const key = keyOfStep(step, inputs, params);
+export async function lookUpStep(
+  store: Store,
+  { step, inputs, params }: LookUpInput,
+  versions: Record<StepName, number> = CONTRACT_VERSIONS,
+): Promise<LookUpResult> {
+  const key = keyOfStep(step, inputs, params, versions[step]);
   const found = await findStep(store, key);
   if (found) return { key, found: forWorkflow(found) };
   if (await store.isForgotten(key)) throw stepForgotten(key);

@@ -8,11 +8,11 @@ import { type PreparedData, type PrepareParams, prepareData as prepare } from '.
 import type { ResolvedDataSource } from '../datasets/sources/source.ts';
 import { SoftflowError } from '../errors.ts';
 import type { PrepareDataParams, Progress } from './contracts.ts';
-import type { CpuStepBody } from './cpu-step.ts';
 import { DUCK, type Places } from './resolve-sources.ts';
+import type { StepBody } from './step-contracts.ts';
 
 /** Reads, filters and cuts the data into windows; the tables go into the store. */
-export function prepareData(places: Places): CpuStepBody<PrepareDataParams> {
+export function prepareData(places: Places): StepBody<'prepareData'> {
   return async (store, { params }, report) => {
     const { source, ...options } = params.data as { source: object } & Omit<PrepareParams, 'seed'>;
     const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-prepare-'));

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { ArtifactRefSchema, DigestSchema } from '../artifacts/artifact-ref.ts';
 import { SoftflowError } from '../errors.ts';
-import type { StepInput, StepName } from './contracts.ts';
+import type { JobName, StepInput, StepName } from './contracts.ts';
+import { STEP_ROLES } from './step-contracts.ts';
 
 const count = z.int().nonnegative();
 const ModelSchema = z.object({ source: z.looseObject({}), digest: DigestSchema });
@@ -73,18 +74,6 @@ const PARAMS: Record<StepName, z.ZodType> = {
   renderReport: z.strictObject({ release: DigestSchema, runId: z.string(), name: z.string() }),
 };
 
-const REQUIRED_INPUTS: Record<StepName, readonly string[]> = {
-  prepareData: [],
-  encodeTitles: ['titles'],
-  trainEpoch: ['windows', 'items'],
-  selfDistill: ['windows', 'items', 'titles', 'adapter'],
-  measureDistance: ['windows', 'items', 'titles', 'embeddings'],
-  evaluate: ['windows', 'items', 'titles', 'embeddings'],
-  evaluatePopularity: ['windows', 'items', 'titles'],
-  release: ['sftAdapter', 'softAdapter'],
-  renderReport: [],
-};
-
 const CircumstancesSchema = z.strictObject({
   runId: z.string(),
   checkpointEverySeconds: z.number().positive(),
@@ -102,15 +91,42 @@ const StepInputSchema = z.strictObject({
   circumstances: CircumstancesSchema,
 });
 
+/** JSON Schema of every step's input, for workers in other languages (`docs/activities.schema.json`). */
+export function stepInputJsonSchema(): Record<string, unknown> {
+  const steps = Object.entries(PARAMS) as [StepName, z.ZodType][];
+  const ofStep = steps.map(([step, params]) => {
+    const { inputs: required, optional } = STEP_ROLES[step];
+    const inputs = z.strictObject({
+      ...Object.fromEntries(required.map((role) => [role, ArtifactRefSchema])),
+      ...Object.fromEntries(optional.map((role) => [role, ArtifactRefSchema.optional()])),
+    });
+    return StepInputSchema.extend({ step: z.literal(step), inputs, params });
+  });
+  const schema = z.toJSONSchema(z.union(ofStep), { io: 'input', reused: 'ref' });
+  return { title: "Input of softflow's step activities", ...schema };
+}
+
 /** @throws SoftflowError `INPUT_INVALID` with every fault, not retryable */
 export function parseStepInput<Params = unknown>(raw: unknown): StepInput<Params> {
   const { success, data: input, error } = StepInputSchema.safeParse(raw);
   if (!success) throw invalid('step input', z.prettifyError(error));
   const params = PARAMS[input.step].safeParse(input.params);
   if (!params.success) throw invalid(`parameters of ${input.step}`, z.prettifyError(params.error));
-  const missing = REQUIRED_INPUTS[input.step].filter((name) => !(name in input.inputs));
+  const missing = STEP_ROLES[input.step as StepName].inputs.filter((name) => !(name in input.inputs));
   if (missing.length > 0) throw invalid(`inputs of ${input.step}`, `missing: ${missing.join(', ')}`);
   return input as StepInput<Params>;
+}
+
+/** @throws SoftflowError `STEP_OUTPUT_MISSING`, before a manifest can say that the step is done */
+export function requireOutputs(step: JobName, outputs: Record<string, unknown>): void {
+  const missing = STEP_ROLES[step as StepName].outputs.filter((name) => outputs[name] === undefined);
+  if (missing.length === 0) return;
+  throw new SoftflowError(
+    'STEP_OUTPUT_MISSING',
+    `Expected outputs ${STEP_ROLES[step as StepName].outputs.join(', ')} of ${step}, missing: ${missing.join(', ')}. ` +
+      'Correct the code that computes the step, then resume the run.',
+    { details: { step, missing } },
+  );
 }
 
 function invalid(what: string, faults: string): SoftflowError {

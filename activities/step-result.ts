@@ -7,8 +7,13 @@ import { CONTRACT_VERSIONS, type JobName, type StepInput, type StepResult, type 
 const NOTHING_DONE: StepTelemetry = { seconds: 0, resumes: 0 };
 
 /** The key of a step: activity, contract version, input digests and the parameters that change the result. */
-export function keyOfStep(step: JobName, inputs: Record<string, ArtifactRef>, params: unknown): string {
-  return stepKey({ step, contractVersion: CONTRACT_VERSIONS[step], inputs, params: keyParams(params) });
+export function keyOfStep(
+  step: JobName,
+  inputs: Record<string, ArtifactRef>,
+  params: unknown,
+  contractVersion: number = CONTRACT_VERSIONS[step],
+): string {
+  return stepKey({ step, contractVersion, inputs, params: keyParams(params) });
 }
 
 /** The finished step under this key, if there is one. */
@@ -30,11 +35,12 @@ export async function finishStep(
   store: Store,
   { step, key, inputs, params }: Pick<StepInput<unknown>, 'step' | 'key' | 'inputs' | 'params'>,
   { outputs, result, fingerprint, telemetry }: FinishedStep,
+  contractVersion: number = CONTRACT_VERSIONS[step],
 ): Promise<StepResult<unknown>> {
   const manifest = await store.writeManifest(key, {
     version: 1,
     step,
-    contractVersion: CONTRACT_VERSIONS[step],
+    contractVersion,
     key,
     inputs: inputDigests(inputs),
     params: keyParams(params),

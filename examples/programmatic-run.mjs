@@ -2,32 +2,17 @@
 //
 //   npm run build && node examples/programmatic-run.mjs [folder of a Hugging Face model]
 //
-// Works in the current folder (.softflow/), with the server and the workers that `softflow dev` shows. Without a folder it
-// takes SmolLM2-135M-Instruct; expect a minute or two on two cores.
+// Works in the current folder (.softflow/), with the server and the workers that `softflow dev` shows.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, defineRun, ensureEmbedded, openStore, Runs, writeRunView } from 'softflow';
-
-const folder = process.argv[2];
-const config = defineRun({
-  name: 'example',
-  model: { source: folder ? { folder } : { registry: 'smollm2-135m-instruct' } },
-  data: {
-    source: { planted: { series: 10, users: 30, seriesPerUser: 3 } },
-    kCore: 1,
-    samples: { train: 16, valid: 4, test: 4 },
-  },
-  train: { batchSize: 4, microBatchSize: 4, maxEpochs: 1, learningRate: 2e-3 },
-  soft: { distancePrompts: 4 },
-  generation: { maxNewTokens: 8, beamWidth: 2, tileRows: 4 },
-  evaluation: { ks: [1, 5, 10] },
-});
+import { connect, ensureEmbedded, openStore, Runs, writeRunView } from 'softflow';
+import { smallRun } from './small-run.mjs';
 
 const { target, uiUrl } = await ensureEmbedded();
 const client = await connect(target);
 const store = await openStore('.softflow/store', { create: true });
 const runs = new Runs({ client, store });
 
-const runId = await runs.start(config);
+const runId = await runs.start(smallRun(process.argv[2]));
 console.log(`${runId}, to be seen at ${uiUrl}`);
 
 // Looking is optional: the run goes on when this program ends.

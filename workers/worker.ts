@@ -1,37 +1,18 @@
-import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
-import {
-  type Activities,
-  createActivities,
-  LIGHT_ACTIVITIES,
-  LONG_ACTIVITIES,
-} from '../activities/create-activities.ts';
-import { openStore } from '../artifacts/store.ts';
+import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { type TemporalTarget, unreachable } from '../client/connect.ts';
-import {
-  DEFAULT_TASK_QUEUE,
-  HEARTBEAT_THROTTLE,
-  QUEUE_OF_STEP,
-  type QueueKind,
-  queueName,
-} from '../workflows/task-queues.ts';
-import type { BackendChoice } from './backend-choices.ts';
-import { machinePlaces } from './places.ts';
-import { jsonLogger, logged } from './step-log.ts';
-import { TrainerClient } from './trainer-client.ts';
+import { DEFAULT_TASK_QUEUE, type QueueKind } from '../workflows/task-queues.ts';
+import { type MachineOptions, machineActivities } from './machine-activities.ts';
+import { queueOptions, SHUTDOWN_GRACE } from './queue-options.ts';
+import { memberOf, runTogether } from './run-together.ts';
+import { jsonLogger } from './step-log.ts';
 import { checkWorker, stateOf, type WorkerHealth } from './worker-health.ts';
-import { workflowBundle } from './workflow-bundle.ts';
 
-export interface SoftflowWorkerOptions {
+export interface SoftflowWorkerOptions extends MachineOptions {
   target: TemporalTarget;
   /** Which queues this process serves. */
   queues: readonly QueueKind[];
   /** Base name of the queues. */
   taskQueue?: string;
-  /** Folder of the artifact store; made when it is not there. */
-  storeRoot: string;
-  backend?: BackendChoice;
-  /** URL of a module of job bodies in place of softflow's own. */
-  jobsModule?: string;
 }
 
 export interface RunningWorker extends WorkerHealth {
@@ -41,26 +22,15 @@ export interface RunningWorker extends WorkerHealth {
   shutdown(): void;
 }
 
-/** Between the request to shut down and the cancellation of what runs; drained work is saved, so no time is given away. */
-const SHUTDOWN_GRACE = '100 ms';
-/** Tensor steps use all threads of their device. */
-const CONCURRENT_STEPS: Record<Exclude<QueueKind, 'workflow'>, number> = { cpu: 2, gpu: 1 };
-
 /**
  * Starts the Temporal workers of one process, one a queue. SIGTERM, SIGINT and `shutdown` end them gracefully: steps are
  * drained to their next border and go on elsewhere, or here after the next start.
  *
- * @throws SoftflowError `TEMPORAL_UNREACHABLE`, and those of the store
+ * @throws SoftflowError `TEMPORAL_UNREACHABLE`, `REPLACEMENT_INVALID`, and those of the store
  */
 export async function startWorker(options: SoftflowWorkerOptions): Promise<RunningWorker> {
-  const { target, queues, storeRoot, backend, jobsModule, taskQueue = DEFAULT_TASK_QUEUE } = options;
-  const store = await openStore(storeRoot, { create: true });
-  const trainer = new TrainerClient({
-    storeRoot: store.root,
-    ...(backend ? { backend } : {}),
-    ...(jobsModule ? { jobsModule } : {}),
-  });
-  const activities = createActivities({ store, trainer, places: machinePlaces });
+  const { target, queues, taskQueue = DEFAULT_TASK_QUEUE, ...machine } = options;
+  const { activities, trainer, store } = await machineActivities(machine);
   const { namespace, ...connectionOptions } = target;
   const connection = await NativeConnection.connect(connectionOptions).catch((cause: unknown) => {
     throw unreachable(target.address, cause);
@@ -69,20 +39,18 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
   const workers = await Promise.all(
     queues.map(async (kind) => Worker.create({ ...shared, ...(await queueOptions(kind, taskQueue, activities)) })),
   );
-  const shutdown = () => {
-    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
-  };
+  const members = workers.map((worker) => memberOf(worker));
   const run = async () => {
-    // One that breaks takes the others with it: half a process would look alive and serve nothing.
-    const ends = await Promise.allSettled(workers.map((worker) => worker.run().finally(shutdown)));
-    trainer.close();
-    await connection.close();
-    const broken = ends.find((end) => end.status === 'rejected');
-    if (broken) throw broken.reason;
+    try {
+      await runTogether(members);
+    } finally {
+      trainer.close();
+      await connection.close();
+    }
   };
   return {
     done: run(),
-    shutdown,
+    shutdown: () => members.forEach((member) => member.shutdown()),
     state: () => stateOf(workers),
     check: () => checkWorker(workers, connection, store.root),
   };
@@ -91,36 +59,4 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
 /** Log lines as JSON on the error output; to be called before the first worker or connection. */
 export function installRuntime(): void {
   Runtime.install({ logger: jsonLogger() });
-}
-
-async function queueOptions(
-  kind: QueueKind,
-  base: string,
-  activities: Activities,
-): Promise<Omit<WorkerOptions, 'connection'>> {
-  const taskQueue = queueName(kind, base);
-  if (kind === 'workflow') {
-    return {
-      taskQueue,
-      workflowBundle: await workflowBundle(),
-      activities: pick(activities, LIGHT_ACTIVITIES),
-      maxCachedWorkflows: 100,
-      workflowThreadPoolSize: 1,
-    };
-  }
-  const steps = Object.keys(QUEUE_OF_STEP)
-    .map((name) => name as keyof typeof QUEUE_OF_STEP)
-    .filter((name) => QUEUE_OF_STEP[name] === kind)
-    .map((name) => [name, logged(name, activities[name])]);
-  return {
-    taskQueue,
-    activities: { ...Object.fromEntries(steps), ...(kind === 'cpu' ? pick(activities, LONG_ACTIVITIES) : {}) },
-    maxConcurrentActivityTaskExecutions: CONCURRENT_STEPS[kind],
-    maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
-    defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
-  };
-}
-
-function pick(activities: Activities, names: readonly (keyof Activities)[]): Partial<Activities> {
-  return Object.fromEntries(names.map((name) => [name, activities[name]]));
 }

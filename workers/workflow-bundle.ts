@@ -4,16 +4,18 @@ import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
+import { packageRoot } from '../setup/paths.ts';
 
 const extension = extname(import.meta.url);
-const ENTRY = fileURLToPath(new URL(`../workflows/index${extension}`, import.meta.url));
+/** The module of softflow's workflows, for `workflowsPath` of a Temporal worker that bundles them itself. */
+export const workflowsPath: string = fileURLToPath(new URL(`../workflows/index${extension}`, import.meta.url));
 /** Beside the built workflows; the next build removes it with everything else that it did not make. */
 const BUNDLE = fileURLToPath(new URL('../workflows/bundle.cjs', import.meta.url));
 const STAMP = fileURLToPath(new URL('../.build-stamp', import.meta.url));
 
 let made: Promise<WorkflowBundleOption> | undefined;
 
-/** The workflows as one script. Bundling takes seconds, so it is done once a process, and once a build in `dist/`. */
+/** The workflows as one script, for `workflowBundle` of a Temporal worker. Bundling takes seconds, so it is done once a process, and once a build in `dist/`. */
 export function workflowBundle(): Promise<WorkflowBundleOption> {
   made ??= existsSync(BUNDLE) ? Promise.resolve({ codePath: BUNDLE }) : makeBundle();
   return made;
@@ -21,9 +23,17 @@ export function workflowBundle(): Promise<WorkflowBundleOption> {
 
 async function makeBundle(): Promise<WorkflowBundleOption> {
   const before = await readStamp();
-  const { code } = await bundleWorkflowCode({ workflowsPath: ENTRY, logger: new DefaultLogger('ERROR') });
+  const bundled = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') });
+  const code = withoutMachinePaths(bundled.code);
   if (before !== undefined) await keep(code, before).catch(() => {});
   return { code };
+}
+
+/** The source map names files by their place on this machine, which is nobody's business once the bundle is shipped. */
+function withoutMachinePaths(code: string): string {
+  return code.replace(/(?<=sourceMappingURL=data:[^,]*;base64,)[A-Za-z0-9+/=]+/, (map) =>
+    Buffer.from(Buffer.from(map, 'base64').toString().replaceAll(packageRoot(), '.')).toString('base64'),
+  );
 }
 
 /** For the next start. A folder that cannot be written, or that was built anew meanwhile, keeps nothing. */

@@ -3,6 +3,7 @@ import { DataConfigSchema } from './data-config.ts';
 import { PromoteConfigSchema } from './promote-config.ts';
 import { RetentionConfigSchema } from './retention-config.ts';
 import { NotifyConfigSchema, RetrainConfigSchema, WarmStartSchema } from './retrain-config.ts';
+import { StepQueuesSchema } from './step-queues-config.ts';
 
 const int = (min: number, max = Number.MAX_SAFE_INTEGER) => z.int().min(min).max(max);
 
@@ -153,6 +154,7 @@ export const RunConfigSchema = z
       .prefault({}),
     retention: RetentionConfigSchema.prefault({}).describe('What of a run stays in the store.'),
     shards: int(1, 1024).default(1).describe('In how many activities a tile step runs; cannot change a byte.'),
+    stepQueues: StepQueuesSchema.prefault({}),
     allowDifferentBackend: z
       .boolean()
       .default(false)

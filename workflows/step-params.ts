@@ -59,6 +59,7 @@ const CIRCUMSTANCES: ReadonlySet<string> = new Set([
   'checkpoint',
   'retention',
   'shards',
+  'stepQueues',
   'stallTimeout',
   'cost',
 ]);

@@ -141,7 +141,10 @@ function shard(
   key: string,
   part?: { index: number; count: number },
 ): Promise<StepResult<unknown> | null> {
-  const options = stepActivityOptions(call.step, run.queue, run.heartbeatTimeoutSeconds);
+  const options = {
+    ...stepActivityOptions(call.step, run.queue, run.heartbeatTimeoutSeconds),
+    ...ownQueue(run, call.step),
+  };
   const summary = part ? `${call.label}, shard ${part.index + 1}/${part.count}` : call.label;
   const input: StepInput<unknown> = {
     step: call.step,
@@ -151,6 +154,12 @@ function shard(
     circumstances: circumstances(run, part),
   };
   return proxyActivities<StepActivities>({ ...options, summary })[call.step](input);
+}
+
+/** The queue of a worker that serves this step alone, in code or a language of its own. */
+function ownQueue({ config }: Run, step: StepName): { taskQueue?: string } {
+  const taskQueue = config.stepQueues[step];
+  return taskQueue === undefined ? {} : { taskQueue };
 }
 
 function circumstances({ id, config }: Run, part?: { index: number; count: number }): Circumstances {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { PrepareDataParams, Sources } from '../../activities/contracts.ts';
+import type { Sources } from '../../activities/contracts.ts';
 import { cpuStep } from '../../activities/cpu-step.ts';
 import { prepareData } from '../../activities/prepare-data.ts';
 import { type Places, sourceResolver } from '../../activities/resolve-sources.ts';
@@ -101,8 +101,10 @@ describe.skipIf(missing !== '')(`a PostgreSQL source${missing}`, () => {
       allowDifferentBackend: false,
       stallTimeoutSeconds: 60,
     };
-    const step = cpuStep<PrepareDataParams>(store, prepareData(places));
-    return inActivity(() => step({ step: 'prepareData', key, inputs: {}, params, circumstances }));
+    const step = cpuStep(store, 'prepareData', prepareData(places));
+    const result = await inActivity(() => step({ step: 'prepareData', key, inputs: {}, params, circumstances }));
+    if (!result) throw new Error('it was not computed');
+    return result;
   }
   const snapshot = async (change: Partial<PostgresSource> = {}, cutOff = {}) => {
     const tmpDir = await mkdtemp(join(folder, 'snapshot-'));

@@ -101,8 +101,8 @@ test('popularity ranks by the targets of the train windows, ties all at the last
     target,
     targetTimeMs: 0n,
   }));
-  const { outputs, result } = await evaluatePopularity(store, {
-    step: 'evaluatePopularity',
+  const input = {
+    step: 'evaluatePopularity' as const,
     key: 'd'.repeat(64),
     inputs: {
       titles: await store.putBytes(encodeTitles(titles)),
@@ -111,7 +111,8 @@ test('popularity ranks by the targets of the train windows, ties all at the last
     },
     params: { ks: [1, 3] },
     circumstances,
-  });
+  };
+  const { outputs, result } = await evaluatePopularity(store, input, () => {});
   const predictions = decodePredictions(await store.getBytes(outputs.predictions));
   expect(predictions.map(({ rank }) => rank)).toEqual([3, 1, 3, 4]);
   expect(predictions.map(({ nearest }) => nearest)).toEqual([1, 1, 1, 1]);

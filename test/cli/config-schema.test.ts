@@ -63,6 +63,15 @@ describe('the schema of a recipe', () => {
       'notify.webhook.urlEnv',
       'notify.command',
       'retention.days',
+      'stepQueues.prepareData',
+      'stepQueues.encodeTitles',
+      'stepQueues.trainEpoch',
+      'stepQueues.selfDistill',
+      'stepQueues.measureDistance',
+      'stepQueues.evaluate',
+      'stepQueues.evaluatePopularity',
+      'stepQueues.release',
+      'stepQueues.renderReport',
       'cost.perHour',
     ]);
   });

@@ -218,18 +218,6 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     expect(softflow(['list'], { TEMPORAL_ADDRESS: 'example.org:7233' }).status).toBe(2);
   });
 
-  it('have an API that does the same: the example of examples/ runs', () => {
-    const example = fileURLToPath(new URL('../../examples/programmatic-run.mjs', import.meta.url));
-    const { status, stdout, stderr } = spawnSync(process.execPath, [example, model], {
-      cwd: folder,
-      encoding: 'utf8',
-      env,
-    });
-    expect(stderr).toBe('');
-    expect(status).toBe(0);
-    expect(stdout).toMatch(/written to \.softflow\/runs\/example-/);
-  });
-
   it('dev tells what runs and ends it; status then answers from the store', () => {
     const running = JSON.parse(softflow(['dev', 'status', '--json']).stdout);
     expect(running).toMatchObject({ running: true, address: expect.stringMatching(/^127\.0\.0\.1:\d+$/) });
