@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Writes what is generated for programmers: docs/api-reference.md, from the declarations and comments of everything that index.ts exports, and
 // docs/activities.schema.json. `npm run reference`; a test says when they are out of date.
+import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -119,6 +120,8 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
   buildIfStale(ROOT);
   const { stepInputJsonSchema } = await import(pathToFileURL(join(ROOT, 'dist', 'activities', 'step-input.js')).href);
   writeFileSync(join(ROOT, 'docs', 'api-reference.md'), apiReference());
-  const schema = JSON.stringify(stepInputJsonSchema(), null, 2);
-  writeFileSync(join(ROOT, 'docs', 'activities.schema.json'), `${schema}\n`);
+  const schemaFile = join(ROOT, 'docs', 'activities.schema.json');
+  writeFileSync(schemaFile, JSON.stringify(stepInputJsonSchema()));
+  const biome = join(ROOT, 'node_modules', '@biomejs', 'biome', 'bin', 'biome');
+  spawnSync(process.execPath, [biome, 'format', '--write', schemaFile], { stdio: 'inherit' });
 }
