@@ -28,6 +28,8 @@ export interface ActivityDeps {
   /** Starts the trainer process when the first tensor step arrives. */
   trainer: Trainer;
   places: Places;
+  /** Told of every record of a run that is written; never rejects. */
+  recorded?: (runId: string) => Promise<void>;
 }
 
 /** Short activities of the workflow's own queue. */
@@ -78,11 +80,17 @@ export function createActivities(deps: ActivityDeps, replace: Replacements = {})
   return { ...activities, ...replacedActivities(deps.store, replace) };
 }
 
-function ownActivities({ store, trainer, places }: ActivityDeps, versions: Record<StepName, number>): Activities {
+function ownActivities(
+  { store, trainer, places, recorded }: ActivityDeps,
+  versions: Record<StepName, number>,
+): Activities {
   const tensorStep = (input: StepInput<unknown>) => relay({ store, trainer, modelFiles: places.modelFiles }, input);
   return {
     lookUpStep: failing((input) => lookUpStep(store, input, versions)),
-    recordRun: failing((record) => recordRun(store, record)),
+    recordRun: failing(async (record) => {
+      await recordRun(store, record);
+      await recorded?.(record.runId);
+    }),
     findProducer: failing((lost) => findProducer(store, lost)),
     promoteRun: failing((input) => promote(store, input)),
     recordDecision: failing((decision) => noteDecision(store, decision)),

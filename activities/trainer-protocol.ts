@@ -24,6 +24,8 @@ export const FromTrainerSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('progress'), id: z.string(), progress: z.custom<Progress>((v) => typeof v === 'object') }),
   /** A sign of life without a position to show (one per decode step or micro-batch). */
   z.object({ type: z.literal('alive'), id: z.string() }),
+  /** A checkpoint is in the store. */
+  z.object({ type: z.literal('saved'), id: z.string(), seconds: z.number(), bytes: z.number() }),
   z.object({
     type: z.literal('done'),
     id: z.string(),
@@ -41,6 +43,12 @@ export const FromTrainerSchema = z.discriminatedUnion('type', [
 ]);
 export type FromTrainer = z.infer<typeof FromTrainerSchema>;
 
+/** How long a checkpoint took to write, and its size. */
+export interface SavedCheckpoint {
+  seconds: number;
+  bytes: number;
+}
+
 /** What a job body is given by the trainer process. */
 export interface JobContext {
   store: Store;
@@ -50,6 +58,8 @@ export interface JobContext {
   modelFiles(source: ModelSource): Promise<ModelFiles>;
   progress(progress: Progress): void;
   alive(): void;
+  /** Tells of a checkpoint that is in the store. */
+  saved(checkpoint: SavedCheckpoint): void;
   /**
    * Lets messages and signals in, which tensor code otherwise keeps out; to be awaited at each border (micro-batch, tile,
    * decode step). `draining` learns nothing new without it.

@@ -171,6 +171,7 @@ export async function runPipeline(work: Work, precision: Precision): Promise<Mea
     modelFiles: machinePlaces.modelFiles,
     progress: () => {},
     alive: () => {},
+    saved: () => {},
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     draining: () => false,
   };

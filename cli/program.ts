@@ -1,8 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { SoftflowError } from '../errors.ts';
-import { packageRoot } from '../setup/paths.ts';
+import { packageVersion } from '../setup/paths.ts';
 import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import type { UiCommandOptions } from './commands/ui.ts';
 import type { WorkerCommandOptions } from './commands/worker.ts';
@@ -80,10 +78,6 @@ function buildProgram(terminal: Terminal, setCode: (code: number) => void): Comm
 
 const EXIT_CODES =
   'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 4 not promoted, 10 to 13 store findings, 130 detached (the run goes on).';
-
-function packageVersion(): string {
-  return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;
-}
 
 function addCommands({ program, command, run, terminal }: Registry): void {
   addRunCommands({ program, terminal, command, run });
@@ -180,8 +174,11 @@ function addCommands({ program, command, run, terminal }: Registry): void {
     .option('--task-queue <name>', 'base name of the queues (default: softflow)')
     .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
     .option('--store <folder>', 'the artifact store (default: .softflow/store)')
-    .option('--health-port <port>', 'answer probes on /healthz and /readyz there; 0 takes a free port')
-    .option('--health-host <address>', 'address for the probes', '127.0.0.1')
+    .option(
+      '--health-port <port>',
+      'answer probes and Prometheus there: /healthz, /readyz, /metrics; 0 takes a free port',
+    )
+    .option('--health-host <address>', 'address for probes and Prometheus', '127.0.0.1')
     .action(
       run(async (options: WorkerCommandOptions) => {
         const { worker } = await import('./commands/worker.ts');

@@ -1,7 +1,12 @@
 import { type Activities, createActivities } from '../activities/create-activities.ts';
 import type { Replacements } from '../activities/replace.ts';
 import { openStore, type Store } from '../artifacts/store.ts';
+import { packageVersion } from '../setup/paths.ts';
+import { Sinks } from '../sinks/sinks.ts';
+import { WorkerMetrics } from '../telemetry/worker-metrics.ts';
 import type { BackendChoice } from './backend-choices.ts';
+import { machineMemory } from './estimator.ts';
+import { writeLogLine } from './log-lines.ts';
 import { machinePlaces } from './places.ts';
 import { TrainerClient } from './trainer-client.ts';
 
@@ -17,8 +22,17 @@ export interface MachineOptions {
   jobsModule?: string;
 }
 
+/** What serves the steps of one process. */
+export interface Machine {
+  activities: Activities;
+  trainer: TrainerClient;
+  store: Store;
+  metrics: WorkerMetrics;
+}
+
 /**
- * Every activity over a store, a trainer process that starts with the first tensor step, and the files of this machine.
+ * Every activity over a store, a trainer process that starts with the first tensor step, the files of this machine and the
+ * sinks that its environment names.
  *
  * @throws SoftflowError `REPLACEMENT_INVALID`, and those of the store
  */
@@ -27,12 +41,39 @@ export async function machineActivities({
   backend,
   replace = {},
   jobsModule,
-}: MachineOptions): Promise<{ activities: Activities; trainer: TrainerClient; store: Store }> {
+}: MachineOptions): Promise<Machine> {
   const store = await openStore(storeRoot, { create: true });
-  const trainer = new TrainerClient({
+  const metrics = new WorkerMetrics({
+    version: packageVersion(),
     storeRoot: store.root,
-    ...(backend ? { backend } : {}),
-    ...(jobsModule ? { jobsModule } : {}),
+    memoryLimitBytes: machineMemory(),
   });
-  return { activities: createActivities({ store, trainer, places: machinePlaces }, replace), trainer, store };
+  const trainer = new TrainerClient(
+    { storeRoot: store.root, ...(backend ? { backend } : {}), ...(jobsModule ? { jobsModule } : {}) },
+    {
+      died: (death) => metrics.trainerDied(death),
+      saved: ({ seconds, bytes }) => metrics.checkpointSaved(seconds, bytes),
+    },
+  );
+  metrics.watchTrainer(trainer);
+  const sinks = openSinks(store, metrics);
+  const recorded = (runId: string) => sinks.report(runId);
+  const activities = createActivities({ store, trainer, places: machinePlaces, recorded }, replace);
+  return { activities, trainer, store, metrics };
+}
+
+function openSinks(store: Store, metrics: WorkerMetrics): Sinks {
+  return new Sinks({
+    store,
+    env: process.env,
+    failed: (sink, error) => {
+      metrics.sinkFailed(sink);
+      writeLogLine({ level: 'WARN', source: 'worker', message: `${sink} was not told: ${reasonOf(error)}` });
+    },
+  });
+}
+
+/** A failed `fetch` says why in its cause. */
+function reasonOf({ message, cause }: Error): string {
+  return cause instanceof Error && cause.message !== '' ? `${message} (${cause.message})` : message;
 }

@@ -24,7 +24,8 @@ async function isFree(port: number): Promise<boolean> {
   return (await listen(port)) !== undefined;
 }
 
-async function anyPort(): Promise<number> {
+/** A free port of the loopback interface. */
+export async function anyPort(): Promise<number> {
   const port = await listen(0);
   if (port !== undefined) return port;
   throw new SoftflowError('PORT_IN_USE', `No free port on ${HOST}.`, { retryable: true });

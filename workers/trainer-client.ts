@@ -4,8 +4,14 @@ import { readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ModelFiles, Progress, StepInput } from '../activities/contracts.ts';
-import type { JobOutcome, Trainer, TrainerJob } from '../activities/trainer.ts';
-import { type FromTrainer, FromTrainerSchema, type ToTrainer } from '../activities/trainer-protocol.ts';
+import type { JobOutcome, Trainer, TrainerDeath, TrainerJob } from '../activities/trainer.ts';
+import {
+  type FromTrainer,
+  FromTrainerSchema,
+  type SavedCheckpoint,
+  type ToTrainer,
+} from '../activities/trainer-protocol.ts';
+import type { JobView, TrainerView } from '../telemetry/trainer-gauges.ts';
 import { idsOf, type LogIds, writeLogLine } from './log-lines.ts';
 import { type TrainerSettings, trainerEnvironment } from './trainer-settings.ts';
 
@@ -16,18 +22,35 @@ const PAGE_BYTES = 4096;
 /** A trainer without work gives its memory back after so long; loading the weights again takes seconds. */
 const IDLE_MS = 300_000;
 
+/** What of a trainer is worth counting. */
+export interface TrainerEvents {
+  /** It ended by itself while it had a job, or was killed. */
+  died?(death: TrainerDeath): void;
+  saved?(checkpoint: SavedCheckpoint): void;
+}
+
 /** The worker's side of the trainer process: starts it on demand, restarts it after it died, gives it one job at a time. */
-export class TrainerClient implements Trainer {
+export class TrainerClient implements Trainer, TrainerView {
   readonly #settings: TrainerSettings;
+  readonly #events: TrainerEvents;
   #child: Child | undefined;
 
-  constructor(settings: TrainerSettings) {
+  constructor(settings: TrainerSettings, events: TrainerEvents = {}) {
     this.#settings = settings;
+    this.#events = events;
   }
 
   submit(input: StepInput<unknown>, modelFiles: ModelFiles): TrainerJob {
-    if (!this.#child?.usable) this.#child = new Child(this.#settings);
+    if (!this.#child?.usable) this.#child = new Child(this.#settings, this.#events);
     return this.#child.run(input, modelFiles);
+  }
+
+  job(): JobView | undefined {
+    return this.#child?.usable ? this.#child.job() : undefined;
+  }
+
+  residentBytes(): number | undefined {
+    return this.#child?.usable ? this.#child.residentBytes() : undefined;
   }
 
   /** Process id of the trainer that is running, for tests and for people. */
@@ -44,6 +67,7 @@ export class TrainerClient implements Trainer {
 /** One trainer process, from its start to its end. */
 class Child {
   readonly #process: ChildProcess;
+  readonly #events: TrainerEvents;
   readonly #memoryTimer: NodeJS.Timeout;
   #idleTimer: NodeJS.Timeout | undefined;
   #job: Job | undefined;
@@ -54,7 +78,8 @@ class Child {
   #ids: LogIds = {};
   #stalled = false;
 
-  constructor(settings: TrainerSettings) {
+  constructor(settings: TrainerSettings, events: TrainerEvents) {
+    this.#events = events;
     const path = fileURLToPath(new URL(`./trainer${extname(import.meta.url)}`, import.meta.url));
     this.#process = fork(path, [JSON.stringify(settings)], {
       env: trainerEnvironment(process.env, settings),
@@ -90,6 +115,15 @@ class Child {
     return job;
   }
 
+  job(): JobView | undefined {
+    return this.#job?.view();
+  }
+
+  residentBytes(): number | undefined {
+    this.#measureMemory();
+    return this.#rssBytes ?? undefined;
+  }
+
   close(): void {
     if (this.#process.connected) this.#process.disconnect();
   }
@@ -104,6 +138,7 @@ class Child {
     if (this.#rssBytes === null) this.#measureMemory();
     const job = this.#job;
     if (message.type === 'ready' || !job || message.id !== job.id) return;
+    if (message.type === 'saved') this.#events.saved?.(message);
     const outcome = job.receive(message);
     if (!outcome) return;
     this.#job = undefined;
@@ -117,6 +152,7 @@ class Child {
     this.#log(this.#line);
     if (signal || exitCode) this.#log(`the trainer ended with ${signal ?? `exit code ${exitCode}`}`);
     const death = { exitCode, signal, stalled: this.#stalled, rssBytes: this.#rssBytes, stderr: this.#stderr };
+    if (this.#job || signal || exitCode) this.#events.died?.(death);
     this.#job?.settle({ kind: 'died', death });
     this.#job = undefined;
   }
@@ -156,6 +192,7 @@ class Job implements TrainerJob {
   #settle: (outcome: JobOutcome) => void = () => {};
   #progress: Progress | undefined;
   #lastSign = performance.now();
+  #lastSave = performance.now();
 
   constructor(input: StepInput<unknown>, send: (message: ToTrainer) => void, kill: () => void) {
     this.input = input;
@@ -174,6 +211,15 @@ class Job implements TrainerJob {
     return performance.now() - this.#lastSign;
   }
 
+  view(): JobView {
+    return {
+      input: this.input,
+      progress: this.#progress,
+      silentSeconds: this.silentMs() / 1000,
+      unsavedSeconds: (performance.now() - this.#lastSave) / 1000,
+    };
+  }
+
   drain(): void {
     this.#send({ type: 'drain', id: this.id });
   }
@@ -190,6 +236,9 @@ class Job implements TrainerJob {
         this.#progress = message.progress;
         return undefined;
       case 'alive':
+        return undefined;
+      case 'saved':
+        this.#lastSave = performance.now();
         return undefined;
       case 'done':
         return { kind: 'done', result: message.result };

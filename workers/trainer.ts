@@ -88,10 +88,11 @@ async function openTensors(choice: BackendChoice): Promise<Opened> {
   return { jobs: JOBS, name, fingerprint };
 }
 
-function liveness(id: string): Pick<JobContext, 'progress' | 'alive' | 'breathe'> {
+function liveness(id: string): Pick<JobContext, 'progress' | 'alive' | 'saved' | 'breathe'> {
   return {
     progress: (progress) => void send({ type: 'progress', id, progress }),
     alive: () => void send({ type: 'alive', id }),
+    saved: (checkpoint) => void send({ type: 'saved', id, ...checkpoint }),
     breathe: () => setImmediate(),
   };
 }

@@ -1,7 +1,9 @@
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { type TemporalTarget, unreachable } from '../client/connect.ts';
 import { DEFAULT_TASK_QUEUE, type QueueKind } from '../workflows/task-queues.ts';
+import { activityMetrics } from './activity-metrics.ts';
 import { type MachineOptions, machineActivities } from './machine-activities.ts';
+import type { MeasuredWorker } from './metrics-route.ts';
 import { queueOptions, SHUTDOWN_GRACE } from './queue-options.ts';
 import { memberOf, runTogether } from './run-together.ts';
 import { jsonLogger } from './step-log.ts';
@@ -15,7 +17,7 @@ export interface SoftflowWorkerOptions extends MachineOptions {
   taskQueue?: string;
 }
 
-export interface RunningWorker extends WorkerHealth {
+export interface RunningWorker extends WorkerHealth, MeasuredWorker {
   /** Resolves once the worker has shut down, running activities having been drained; rejects when it broke. */
   done: Promise<void>;
   /** Stops polling, drains what runs. */
@@ -30,12 +32,13 @@ export interface RunningWorker extends WorkerHealth {
  */
 export async function startWorker(options: SoftflowWorkerOptions): Promise<RunningWorker> {
   const { target, queues, taskQueue = DEFAULT_TASK_QUEUE, ...machine } = options;
-  const { activities, trainer, store } = await machineActivities(machine);
+  const { activities, trainer, store, metrics } = await machineActivities(machine);
   const { namespace, ...connectionOptions } = target;
   const connection = await NativeConnection.connect(connectionOptions).catch((cause: unknown) => {
     throw unreachable(target.address, cause);
   });
-  const shared = { connection, namespace, shutdownGraceTime: SHUTDOWN_GRACE };
+  const interceptors = { activity: [activityMetrics(metrics)] };
+  const shared = { connection, namespace, interceptors, shutdownGraceTime: SHUTDOWN_GRACE };
   const workers = await Promise.all(
     queues.map(async (kind) => Worker.create({ ...shared, ...(await queueOptions(kind, taskQueue, activities)) })),
   );
@@ -53,10 +56,23 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
     shutdown: () => members.forEach((member) => member.shutdown()),
     state: () => stateOf(workers),
     check: () => checkWorker(workers, connection, store.root),
+    metrics: () => metrics.registry.metrics(),
   };
 }
 
-/** Log lines as JSON on the error output; to be called before the first worker or connection. */
-export function installRuntime(): void {
-  Runtime.install({ logger: jsonLogger() });
+/**
+ * Log lines as JSON on the error output, and metrics of the SDK where a port for them is given; to be called before the
+ * first worker or connection.
+ */
+export function installRuntime({ sdkMetricsPort }: { sdkMetricsPort?: number } = {}): void {
+  const prometheus = {
+    bindAddress: `127.0.0.1:${sdkMetricsPort}`,
+    countersTotalSuffix: true,
+    unitSuffix: true,
+    useSecondsForDurations: true,
+  };
+  Runtime.install({
+    logger: jsonLogger(),
+    ...(sdkMetricsPort === undefined ? {} : { telemetryOptions: { metrics: { prometheus } } }),
+  });
 }

@@ -255,12 +255,15 @@ class Epoch {
     const { step, microBatch } = this.figures;
     const { checkpointsKept } = this.input.circumstances;
     this.state.figures = this.figures;
+    const began = performance.now();
+    const blob = encodeTrainingState(this.state);
     await saveCheckpoint(this.context.store, this.input.key, {
       position: [epoch, step, microBatch],
       fingerprint: this.context.fingerprint,
-      blob: encodeTrainingState(this.state),
+      blob,
       ...(checkpointsKept === undefined ? {} : { keep: { last: checkpointsKept } }),
     });
+    this.context.saved({ seconds: (performance.now() - began) / 1000, bytes: blob.byteLength });
     this.lastSave = Date.now();
   }
 

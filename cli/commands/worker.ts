@@ -1,8 +1,10 @@
 import { SoftflowError } from '../../errors.ts';
 import type { BackendChoice } from '../../workers/backend-choices.ts';
 import { type HealthServer, startHealthServer } from '../../workers/health-server.ts';
+import { metricsRoute } from '../../workers/metrics-route.ts';
+import { anyPort } from '../../workers/ports.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
-import { type WorkerHealth, workerRoutes } from '../../workers/worker-health.ts';
+import { workerRoutes } from '../../workers/worker-health.ts';
 import type { QueueKind } from '../../workflows/task-queues.ts';
 import { EXIT } from '../exit-codes.ts';
 import { parsePort } from '../port.ts';
@@ -30,10 +32,9 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
       'USAGE',
       'No Temporal server to work for. Set TEMPORAL_ADDRESS (or a profile), or start the embedded one: softflow dev start',
     );
-  const { installRuntime, startWorker } = await import('../../workers/worker.ts');
-  installRuntime();
+  const { startWorker } = await import('../../workers/worker.ts');
   let running: RunningWorker | undefined;
-  const health = await openHealth(options, () => running);
+  const health = await observe(options, () => running);
   try {
     running = await startWorker({
       target,
@@ -43,7 +44,7 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
       ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
     });
     terminal.out(`serving ${queues.join(', ')} of ${target.address}; Ctrl-C ends after the unit of work in progress`);
-    if (health) terminal.out(`health on ${health.url}/healthz and /readyz`);
+    if (health) terminal.out(`health on ${health.url}/healthz and /readyz, metrics on /metrics`);
     await running.done;
   } finally {
     await health?.close();
@@ -51,13 +52,20 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
   return EXIT.ok;
 }
 
-async function openHealth(
+/** Log lines; and probes and metrics on a port, if one is asked for. */
+async function observe(
   { healthPort, healthHost }: WorkerCommandOptions,
-  worker: () => WorkerHealth | undefined,
+  worker: () => RunningWorker | undefined,
 ): Promise<HealthServer | undefined> {
-  if (healthPort === undefined) return undefined;
+  const { installRuntime } = await import('../../workers/worker.ts');
+  if (healthPort === undefined) {
+    installRuntime();
+    return undefined;
+  }
   const place = { port: parsePort('--health-port', healthPort), ...(healthHost ? { host: healthHost } : {}) };
-  return startHealthServer(place, workerRoutes(worker));
+  const sdkMetricsPort = await anyPort();
+  installRuntime({ sdkMetricsPort });
+  return startHealthServer(place, { ...workerRoutes(worker), ...metricsRoute(worker, sdkMetricsPort) });
 }
 
 export function parseQueues(text: string): QueueKind[] {

@@ -15,6 +15,8 @@ const FOLDERS = [
   'datasets',
   'artifacts',
   'setup',
+  'telemetry',
+  'sinks',
 ];
 
 describe('the import check', () => {

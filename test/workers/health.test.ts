@@ -77,6 +77,9 @@ test('softflow worker is ready while server and store are there, and ends with 0
   const url = await urlOf(child);
   const ready = async () => (await ask(url, '/readyz')).status;
   await until(async () => (await ready()) === 200);
+  const metrics = (await ask(url, '/metrics')).body;
+  for (const name of ['softflow_build_info{version="', 'softflow_store_free_bytes ', 'temporal_worker_start_total{'])
+    expect(metrics).toContain(`\n${name}`);
   let whileDown: number[] = [];
   await server.restart(async () => {
     whileDown = [await ready(), (await ask(url, '/healthz')).status];

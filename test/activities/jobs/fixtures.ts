@@ -157,6 +157,7 @@ export function contextOf(store: Store, { drainAt = 0, fingerprint = FINGERPRINT
     modelFiles: async (source) => source as { folder: string },
     progress: (progress) => context.reported.push(progress),
     alive: () => {},
+    saved: () => {},
     breathe: () => setImmediate(),
     draining: () => ++context.borders === drainAt,
   };
