@@ -13,7 +13,7 @@ export default defineConfig({
     setupFiles: ['test/setup/no-console.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: full ? 3_600_000 : 60_000,
     hookTimeout: 120_000,
     projects: [
       {

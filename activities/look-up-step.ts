@@ -1,5 +1,6 @@
 import { latestCheckpoint } from '../artifacts/checkpoints.ts';
 import type { Store } from '../artifacts/store.ts';
+import { listTiles } from '../artifacts/tiles.ts';
 import { stepForgotten } from '../artifacts/tombstones.ts';
 import { CONTRACT_VERSIONS, type LookUpInput, type LookUpResult, type StepName } from './contracts.ts';
 import { findStep, forWorkflow, keyOfStep } from './step-result.ts';
@@ -26,6 +27,6 @@ export async function lookUpStep(
 async function describeProgress(store: Store, key: string): Promise<string | undefined> {
   const checkpoint = await latestCheckpoint(store, key);
   if (checkpoint) return `checkpoint ${checkpoint.position.join('.')}`;
-  const tiles = (await store.listTiles(key)).length;
+  const tiles = (await listTiles(store, key)).length;
   return tiles > 0 ? `${tiles} ${tiles === 1 ? 'tile' : 'tiles'}` : undefined;
 }

@@ -3,7 +3,8 @@ import { type ArtifactRef, ArtifactRefSchema } from './artifact-ref.ts';
 import { canonicalJson, sha256Hex } from './canonical-json.ts';
 import { comparePositions, positionSlot, requireDigest } from './names.ts';
 import { RecordSeries } from './record-series.ts';
-import { determinismBroken, type Store } from './store.ts';
+import type { Store } from './store.ts';
+import { determinismBroken } from './store-errors.ts';
 
 /** What a step has reached, so that any worker can go on from there. */
 export interface Checkpoint {

@@ -56,3 +56,13 @@ export async function guardedUnless<T>(
     throw storeError(error, action, path);
   }
 }
+
+/** The error of two results where there should be one. */
+export function determinismBroken(stepKey: string, place: string, first: string, second: string): SoftflowError {
+  return new SoftflowError(
+    'DETERMINISM_BROKEN',
+    `Step ${stepKey}, ${place}: two results under one fingerprint, expected SHA-256 ${first}, found ${second}. ` +
+      'Both are kept. Run `softflow doctor` on the machines that took part; one of them does not compute the same bytes.',
+    { details: { stepKey, place, first, second } },
+  );
+}

@@ -3,9 +3,8 @@ import { z } from 'zod';
 import { SoftflowError } from '../errors.ts';
 import { type ArtifactRef, ArtifactRefSchema } from './artifact-ref.ts';
 import { type BlobMeta, Blobs } from './blobs.ts';
-import { canonicalJson } from './canonical-json.ts';
 import { type FileSystem, nodeFileSystem } from './file-system.ts';
-import { type Manifest, ManifestSchema } from './manifest.ts';
+import { type Manifest, ManifestSchema, requireManifest } from './manifest.ts';
 import { positionSlot, requireDigest, requireName } from './names.ts';
 import { RecordSeries } from './record-series.ts';
 import type { StoreFolder } from './store-folder.ts';
@@ -21,21 +20,6 @@ export interface OpenStoreOptions {
   create?: boolean;
   /** Write nothing at all, not even the probe for hard links. @default false */
   readOnly?: boolean;
-}
-
-const TileSchema = z.strictObject({
-  index: z.int().nonnegative(),
-  blob: ArtifactRefSchema,
-  meta: z.json(),
-  fingerprint: z.record(z.string(), z.string()),
-});
-
-/** A finished tile of a step that is not finished yet. */
-export interface Tile {
-  index: number;
-  blob: ArtifactRef;
-  meta: unknown;
-  fingerprint: Record<string, string>;
 }
 
 /** A numbered record: the first is 1, the highest counts. */
@@ -126,7 +110,7 @@ export class Store {
    * step was forgotten on request
    */
   async writeManifest(key: string, manifest: Manifest): Promise<Manifest> {
-    await this.#requireManifest(key, manifest);
+    await requireManifest(this, key, manifest);
     for (;;) {
       const next = ((await this.#manifests(key).numbers())[0] ?? 0) + 1;
       const latest = await this.#latestManifest(key);
@@ -203,36 +187,6 @@ export class Store {
 
   async listRuns(): Promise<string[]> {
     return this.folder.list('runs');
-  }
-
-  /**
-   * Saves a finished tile of a step. The first writer wins.
-   *
-   * @returns the tile that counts
-   * @throws SoftflowError `DETERMINISM_BROKEN` if the same tile was made of other bytes under the same fingerprint
-   */
-  async putTile(
-    stepKey: string,
-    index: number,
-    tile: { bytes: Uint8Array; meta: unknown; fingerprint: Record<string, string> },
-  ): Promise<Tile> {
-    const slot = positionSlot([index]);
-    const blob = await this.putBytes(tile.bytes);
-    const mine: Tile = { index, blob, meta: tile.meta, fingerprint: tile.fingerprint };
-    const winner = await this.#tiles(stepKey).createUnless((value) => this.#acceptTile(value), mine, slot);
-    return winner.created ? mine : this.#agreeOnTile(stepKey, winner.value, mine);
-  }
-
-  /** A finished tile; undefined if it is not there or has lost its blob. */
-  async getTile(stepKey: string, index: number): Promise<Tile | undefined> {
-    const latest = await this.#tiles(stepKey).latest((value) => this.#acceptTile(value), positionSlot([index]));
-    return latest?.value;
-  }
-
-  /** All finished tiles of a step, by index. */
-  async listTiles(stepKey: string): Promise<Tile[]> {
-    const tiles = await this.#tiles(stepKey).latestOfEach((value) => this.#acceptTile(value));
-    return tiles.sort((a, b) => a.index - b.index);
   }
 
   /** Notes that a trainer died with this position in progress. @returns how often that has happened */
@@ -314,34 +268,9 @@ export class Store {
     return (await this.#allPresent(Object.values(data.outputs))) ? data : undefined;
   }
 
-  async #requireManifest(key: string, manifest: Manifest): Promise<void> {
-    const parsed = ManifestSchema.safeParse(manifest);
-    if (!parsed.success || manifest.key !== key) {
-      const fault = parsed.success ? `key: expected ${key}, found ${manifest.key}` : z.prettifyError(parsed.error);
-      throw new SoftflowError('MANIFEST_INVALID', `Manifest of step key ${key}: ${fault}`, { details: { key } });
-    }
-    for (const [role, ref] of Object.entries(manifest.outputs)) {
-      if (await this.has(ref)) continue;
-      const message = `Manifest of ${manifest.step} (${key}): output ${role} (${ref.uri}, ${ref.bytes} bytes) is not in the store. Put it there first.`;
-      throw new SoftflowError('STORE_MISSING', message, { details: { key, role, artifact: ref.uri } });
-    }
-  }
-
   async #allPresent(refs: ArtifactRef[]): Promise<boolean> {
     for (const ref of refs) if (!(await this.has(ref))) return false;
     return true;
-  }
-
-  async #acceptTile(value: unknown): Promise<Tile | undefined> {
-    const { data } = TileSchema.safeParse(value);
-    return data && (await this.has(data.blob)) ? data : undefined;
-  }
-
-  async #agreeOnTile(stepKey: string, winner: Tile, mine: Tile): Promise<Tile> {
-    const sameFingerprint = canonicalJson(winner.fingerprint) === canonicalJson(mine.fingerprint);
-    if (!sameFingerprint || winner.blob.sha256 === mine.blob.sha256) return winner;
-    await this.keepConflict(stepKey, { tiles: [winner, mine] });
-    throw determinismBroken(stepKey, `tile ${mine.index}`, winner.blob.sha256, mine.blob.sha256);
   }
 
   #manifests(key: string): RecordSeries {
@@ -356,10 +285,6 @@ export class Store {
     return new RecordSeries(this.folder, `runs/${requireName(runId, 'run id')}/${requireName(kind, 'record kind')}`);
   }
 
-  #tiles(stepKey: string): RecordSeries {
-    return new RecordSeries(this.folder, `tiles/${requireDigest(stepKey)}`);
-  }
-
   #deaths(stepKey: string): RecordSeries {
     return new RecordSeries(this.folder, `deaths/${requireDigest(stepKey)}`);
   }
@@ -367,14 +292,4 @@ export class Store {
   #telemetry(stepKey: string): RecordSeries {
     return new RecordSeries(this.folder, `telemetry/${requireDigest(stepKey)}`);
   }
-}
-
-/** The error of two results where there should be one. */
-export function determinismBroken(stepKey: string, place: string, first: string, second: string): SoftflowError {
-  return new SoftflowError(
-    'DETERMINISM_BROKEN',
-    `Step ${stepKey}, ${place}: two results under one fingerprint, expected SHA-256 ${first}, found ${second}. ` +
-      'Both are kept. Run `softflow doctor` on the machines that took part; one of them does not compute the same bytes.',
-    { details: { stepKey, place, first, second } },
-  );
 }

@@ -1,5 +1,6 @@
 import { ensureMovielens100k } from './data-source.ts';
-import { ensureHubModel, type HubModel } from './hub.ts';
+import { ensureHubModel } from './hub.ts';
+import type { HubModel } from './hub-client.ts';
 import { ensureModel } from './model-source.ts';
 import type { OnProgress } from './progress.ts';
 import { ensureTemporalServer } from './temporal.ts';

@@ -1,5 +1,5 @@
 import { canonicalJson } from '../../artifacts/canonical-json.ts';
-import type { Tile } from '../../artifacts/store.ts';
+import { getTile, listTiles, putTile, type Tile } from '../../artifacts/tiles.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { StepInput, StepTelemetry } from '../contracts.ts';
 import { DrainedError, type JobContext } from '../trainer-protocol.ts';
@@ -34,7 +34,9 @@ export function cutTiles(tokenCounts: readonly number[], tileRows: number): numb
 }
 
 /**
- * Computes this shard's tiles that nobody has saved yet, saving each as it is done.
+ * Computes this shard's tiles that nobody has saved yet, saving each as it is done. Another run that is at work on the same
+ * step is met half-way: it begins at the other end, and what it has saved is taken.
+ *
  * @returns undefined when tiles of other shards are still missing
  * @throws DrainedError when asked to stop; finished tiles are saved
  */
@@ -44,17 +46,24 @@ export async function runTiles(
   work: TiledWork,
 ): Promise<TilesDone | undefined> {
   const started = Date.now();
-  const saved = new Map((await context.store.listTiles(input.key)).map((tile) => [tile.index, tile]));
+  const saved = new Map((await listTiles(context.store, input.key)).map((tile) => [tile.index, tile]));
   checkFingerprints([...saved.values()], input, context);
   const mine = shardOf(work.tiles, input.circumstances.shard).filter((index) => !saved.has(index));
+  if (await begunByAnotherRun(input, context)) mine.reverse();
   const rowsOf = (indices: Iterable<number>) => [...indices].reduce((sum, i) => sum + (work.tiles[i]?.length ?? 0), 0);
   const reusedRows = rowsOf(saved.keys());
   const resumes = await countResumes(input, context, reusedRows, work);
   const total = rowsOf(work.tiles.keys());
   let rows = 0;
   for (const index of mine) {
+    const present = await getTile(context.store, input.key, index);
+    if (present) {
+      checkFingerprints([present], input, context);
+      saved.set(index, present);
+      continue;
+    }
     const position = `tile ${index + 1}/${work.tiles.length}`;
-    report(input, context, { position, done: reusedRows + rows, total, rows, started, reusedRows, unit: work.unit });
+    report(input, context, { position, done: rowsOf(saved.keys()), total, rows, started, reusedRows, unit: work.unit });
     const stopIfDraining = async () => {
       context.alive();
       await context.breathe();
@@ -64,11 +73,11 @@ export async function runTiles(
     const tile = work.tiles[index] as number[];
     const bytes = await work.compute(tile, stopIfDraining);
     const { fingerprint } = context;
-    saved.set(index, await context.store.putTile(input.key, index, { bytes, meta: null, fingerprint }));
+    saved.set(index, await putTile(context.store, input.key, index, { bytes, meta: null, fingerprint }));
     rows += tile.length;
   }
   const all = work.tiles.map((_, index) => saved.get(index));
-  const stored = all.some((tile) => tile === undefined) ? await context.store.listTiles(input.key) : (all as Tile[]);
+  const stored = all.some((tile) => tile === undefined) ? await listTiles(context.store, input.key) : (all as Tile[]);
   if (stored.length < work.tiles.length) return undefined;
   const seconds = (Date.now() - started) / 1000;
   return {
@@ -83,6 +92,12 @@ export async function runTiles(
       peakRssBytes: process.resourceUsage().maxRSS * 1024,
     },
   };
+}
+
+/** Every attempt is noted with its run before it is begun. */
+async function begunByAnotherRun({ key, circumstances }: StepInput<unknown>, { store }: JobContext): Promise<boolean> {
+  const [first] = (await store.readTelemetry(key)) as { runId: string }[];
+  return first !== undefined && first.runId !== circumstances.runId;
 }
 
 /** How often the step went on from saved tiles; this time is noted when it does. */

@@ -9,6 +9,7 @@ import { parseStepInput } from '../../activities/step-input.ts';
 import { finishStep, keyOfStep } from '../../activities/step-result.ts';
 import { saveCheckpoint } from '../../artifacts/checkpoints.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { putTile } from '../../artifacts/tiles.ts';
 import { decodePredictions, encodeItems, encodeTitles, encodeWindows } from '../../datasets/tables.ts';
 import { SoftflowError } from '../../errors.ts';
 import { aRef, evaluateParams } from './step-inputs.ts';
@@ -52,7 +53,7 @@ test('a look-up finds what is done and tells what an unfinished step goes on fro
   const { key, found, resumable } = await lookUpStep(store, call);
   expect([found, resumable]).toEqual([undefined, undefined]);
   const fingerprint = { backend: 'test' };
-  await store.putTile(key, 0, { bytes: Buffer.from('tile'), meta: null, fingerprint });
+  await putTile(store, key, 0, { bytes: Buffer.from('tile'), meta: null, fingerprint });
   expect(await lookUpStep(store, call)).toEqual({ key, resumable: '1 tile' });
   await saveCheckpoint(store, key, { position: [1, 2, 3], fingerprint, blob: Buffer.from('state') });
   expect(await lookUpStep(store, call)).toEqual({ key, resumable: 'checkpoint 1.2.3' });

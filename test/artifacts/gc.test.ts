@@ -3,6 +3,7 @@ import { latestCheckpoint, saveCheckpoint } from '../../artifacts/checkpoints.ts
 import type { FileSystem } from '../../artifacts/file-system.ts';
 import { collectGarbage } from '../../artifacts/gc.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { listTiles, putTile } from '../../artifacts/tiles.ts';
 import { verifyStore } from '../../artifacts/verify.ts';
 import { faultFigure } from '../support/fault-figures.ts';
 import { changesDisk, dieAt, intercept } from './faulty-file-system.ts';
@@ -72,19 +73,19 @@ test('What pointers, runs and unfinished steps refer to stays.', async () => {
   const noted = await store.putBytes(bytesOf('noted'));
   await store.advanceRef('current', 0, { adapter: pointed });
   await store.putRunRecord('night-1', 'summary', { digests: { adapter: noted.sha256 } });
-  await store.putTile(KEY, 0, { bytes: bytesOf('tile'), meta: null, fingerprint: FINGERPRINT });
+  await putTile(store, KEY, 0, { bytes: bytesOf('tile'), meta: null, fingerprint: FINGERPRINT });
   await saveCheckpoint(store, KEY, { position: [1], fingerprint: FINGERPRINT, blob: bytesOf('checkpoint') });
   for (let cycle = 0; cycle < 3; cycle++) {
     clock.now += GRACE + 1;
     expect(await collect()).toMatchObject({ live: 3, setAside: [], removed: [] });
   }
   expect((await latestCheckpoint(store, KEY))?.position).toEqual([1]);
-  expect(await store.listTiles(KEY)).toHaveLength(1);
+  expect(await listTiles(store, KEY)).toHaveLength(1);
 });
 
 test('Tiles and checkpoints go when their step is finished, and so do files of dead writers.', async () => {
   const { clock, disk, store, collect } = await clockedStore();
-  await store.putTile(KEY, 0, { bytes: bytesOf('tile'), meta: null, fingerprint: FINGERPRINT });
+  await putTile(store, KEY, 0, { bytes: bytesOf('tile'), meta: null, fingerprint: FINGERPRINT });
   await saveCheckpoint(store, KEY, { position: [1], fingerprint: FINGERPRINT, blob: bytesOf('checkpoint') });
   await finish(store, KEY, 'live');
   await (await disk.createFile(`${ROOT}/blobs/.tmp-0123456789abcdef`, 0o400)).close();
@@ -94,7 +95,7 @@ test('Tiles and checkpoints go when their step is finished, and so do files of d
   }
   expect(await store.folder.listAll('blobs')).toHaveLength(1);
   expect(await store.folder.listAll(`checkpoints/${KEY}/blobs`)).toEqual([]);
-  expect(await store.listTiles(KEY)).toEqual([]);
+  expect(await listTiles(store, KEY)).toEqual([]);
   expect((await verifyStore(store, { readData: true })).findings).toEqual([]);
 });
 

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
 import { latestCheckpoint, saveCheckpoint } from '../../artifacts/checkpoints.ts';
 import type { Store } from '../../artifacts/store.ts';
+import { getTile, putTile } from '../../artifacts/tiles.ts';
 import { faultFigure } from '../support/fault-figures.ts';
 import { bytesOf, FINGERPRINT, KEY, manifestOf, newStore } from './fixtures.ts';
 
@@ -82,8 +83,8 @@ function entrances(store: Store, name: string): [string, () => Promise<unknown>]
     ['writeManifest', () => store.writeManifest(name, manifestOf(name, {}))],
     ['writeManifest output', () => store.writeManifest(KEY, manifestOf(KEY, { titles: ref }))],
     ['forgetManifest', () => store.forgetManifest(name)],
-    ['putTile', () => store.putTile(name, 0, tile)],
-    ['getTile', () => store.getTile(name, 0)],
+    ['putTile', () => putTile(store, name, 0, tile)],
+    ['getTile', () => getTile(store, name, 0)],
     ['countDeath', () => store.countDeath(name, [0])],
     ['addTelemetry', () => store.addTelemetry(name, 1)],
     ['getBytes', () => store.getBytes(ref)],

@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { saveCheckpoint } from '../../dist/artifacts/checkpoints.js';
 import { openStore } from '../../dist/artifacts/store.js';
+import { putTile } from '../../dist/artifacts/tiles.js';
 
 const [root, writers] = [process.argv[2], Number(process.argv[3])];
 const KEY = 'a'.repeat(64);
@@ -21,7 +22,7 @@ async function write(writer) {
   const manifest = await store.writeManifest(KEY, { ...identity, outputs: { titles }, result: name });
   const pointer = await store.advanceRef('current', 0, name);
   const checkpoint = await saveCheckpoint(store, KEY, { position: [1, 0, 0], fingerprint, blob: bytes });
-  const tile = await store.putTile(KEY, 0, { bytes, meta: name, fingerprint });
+  const tile = await putTile(store, KEY, 0, { bytes, meta: name, fingerprint });
   const death = await store.addTelemetry(KEY, name);
   return { name, manifest: manifest.result, pointer, checkpoint: checkpoint.outcome, tile: tile.meta, death };
 }

@@ -2,6 +2,7 @@ import { expect } from 'vitest';
 import { latestCheckpoint, saveCheckpoint } from '../../artifacts/checkpoints.ts';
 import type { FileSystem } from '../../artifacts/file-system.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { getTile, putTile } from '../../artifacts/tiles.ts';
 import { bytesOf, FINGERPRINT, KEY, manifestOf } from './fixtures.ts';
 
 export const ROOT = '/store';
@@ -34,7 +35,7 @@ export const STEPS: Step[] = [
   checkpointStep(1),
   checkpointStep(2),
   async (store) => {
-    await store.putTile(KEY, 0, { bytes: bytesOf('tile'), meta: { rows: 8 }, fingerprint: FINGERPRINT });
+    await putTile(store, KEY, 0, { bytes: bytesOf('tile'), meta: { rows: 8 }, fingerprint: FINGERPRINT });
   },
   checkpointStep(3),
   async (store) => {
@@ -92,7 +93,7 @@ async function doneCounts(store: Store): Promise<Counts> {
   const latest = await latestCheckpoint(store, KEY);
   const checkpoint = latest?.position[1] ?? 0;
   if (latest) await requireBytes(store, latest.blob, `checkpoint ${checkpoint}`);
-  const tile = await store.getTile(KEY, 0);
+  const tile = await getTile(store, KEY, 0);
   if (tile) await requireBytes(store, tile.blob, 'tile');
   const manifest = await store.readManifest(KEY);
   if (manifest) await requireBytes(store, manifest.outputs['titles'], 'titles');

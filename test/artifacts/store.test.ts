@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { encodeRecord } from '../../artifacts/record-series.ts';
 import { openStore } from '../../artifacts/store.ts';
+import { getTile, listTiles, putTile } from '../../artifacts/tiles.ts';
 import {
   bytesOf,
   FINGERPRINT,
@@ -225,26 +226,26 @@ describe('runs, tiles, deaths and telemetry', () => {
   test('Tiles are listed by index, and one that lost its blob is not.', async () => {
     const store = await newStore();
     for (const index of [10, 2, 0])
-      await store.putTile(KEY, index, { bytes: bytesOf(index), meta: { rows: 8 }, fingerprint: FINGERPRINT });
-    expect((await store.listTiles(KEY)).map(({ index }) => index)).toEqual([0, 2, 10]);
-    const tile = await store.getTile(KEY, 2);
+      await putTile(store, KEY, index, { bytes: bytesOf(index), meta: { rows: 8 }, fingerprint: FINGERPRINT });
+    expect((await listTiles(store, KEY)).map(({ index }) => index)).toEqual([0, 2, 10]);
+    const tile = await getTile(store, KEY, 2);
     await store.folder.remove(tile?.blob.uri ?? '');
-    expect((await store.listTiles(KEY)).map(({ index }) => index)).toEqual([0, 10]);
-    await store.putTile(KEY, 2, { bytes: bytesOf(2), meta: { rows: 8 }, fingerprint: FINGERPRINT });
-    expect(await store.getTile(KEY, 2)).toEqual(tile);
+    expect((await listTiles(store, KEY)).map(({ index }) => index)).toEqual([0, 10]);
+    await putTile(store, KEY, 2, { bytes: bytesOf(2), meta: { rows: 8 }, fingerprint: FINGERPRINT });
+    expect(await getTile(store, KEY, 2)).toEqual(tile);
   });
 
   test('The same tile with other bytes under one fingerprint breaks determinism; under another the first wins.', async () => {
     const store = await newStore();
     const tile = { bytes: bytesOf(1), meta: null, fingerprint: FINGERPRINT };
-    const first = await store.putTile(KEY, 0, tile);
-    expect(await store.putTile(KEY, 0, tile)).toEqual(first);
-    expect(await store.putTile(KEY, 0, { ...tile, bytes: bytesOf(2), fingerprint: OTHER_FINGERPRINT })).toEqual(first);
-    await expect(store.putTile(KEY, 0, { ...tile, bytes: bytesOf(2) })).rejects.toMatchObject({
+    const first = await putTile(store, KEY, 0, tile);
+    expect(await putTile(store, KEY, 0, tile)).toEqual(first);
+    expect(await putTile(store, KEY, 0, { ...tile, bytes: bytesOf(2), fingerprint: OTHER_FINGERPRINT })).toEqual(first);
+    await expect(putTile(store, KEY, 0, { ...tile, bytes: bytesOf(2) })).rejects.toMatchObject({
       code: 'DETERMINISM_BROKEN',
       retryable: false,
     });
-    expect(await store.getTile(KEY, 0)).toEqual(first);
+    expect(await getTile(store, KEY, 0)).toEqual(first);
   });
 
   test('Deaths are counted by step and position.', async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { saveCheckpoint } from '../../artifacts/checkpoints.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { putTile } from '../../artifacts/tiles.ts';
 import { verifyStore } from '../../artifacts/verify.ts';
 import { faultFigure } from '../support/fault-figures.ts';
 import { intercept } from './faulty-file-system.ts';
@@ -19,7 +20,7 @@ async function fill(store: Store, seed: number): Promise<void> {
   await store.writeManifest(KEY, manifestOf(KEY, outputs));
   await store.putBytes(bytesOf(`${seed} unreferenced`));
   for (let i = 0; i <= random(3); i++) {
-    await store.putTile(OTHER_KEY, i, { bytes: bytesOf(`tile ${i}`), meta: null, fingerprint: FINGERPRINT });
+    await putTile(store, OTHER_KEY, i, { bytes: bytesOf(`tile ${i}`), meta: null, fingerprint: FINGERPRINT });
     await store.advanceRef('current', i, { release: i });
     const position = [1, i + 1, 0];
     await saveCheckpoint(store, OTHER_KEY, { position, fingerprint: FINGERPRINT, blob: bytesOf(`checkpoint ${i}`) });
@@ -143,7 +144,7 @@ test('What cannot be read is told apart from what is damaged, and strange names 
 test('A thousand objects are checked within a second. (R9)', async (context) => {
   const store = await newStore();
   for (let i = 0; i < 250; i++) {
-    await store.putTile(KEY, i, { bytes: bytesOf(i), meta: null, fingerprint: FINGERPRINT });
+    await putTile(store, KEY, i, { bytes: bytesOf(i), meta: null, fingerprint: FINGERPRINT });
     await store.addTelemetry(KEY, i);
     await store.advanceRef('current', i, i);
   }

@@ -5,7 +5,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ensureHubModel, type HubOptions } from '../../setup/hub.ts';
+import { ensureHubModel } from '../../setup/hub.ts';
+import type { HubOptions } from '../../setup/hub-client.ts';
 import type { SetupProgress } from '../../setup/progress.ts';
 import { useTemporaryCache } from './temporary-cache.ts';
 

@@ -3,6 +3,7 @@ import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { StepTelemetry } from '../../activities/contracts.ts';
 import { latestCheckpoint } from '../../artifacts/checkpoints.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { listTiles } from '../../artifacts/tiles.ts';
 import { type RunningWorker, startWorker } from '../../workers/worker.ts';
 import type { RunConfigInput } from '../../workflows/run-config.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
@@ -117,7 +118,7 @@ export class DisturbedRun {
     const trainer = await worker.trainer();
     const store = await this.store();
     const checkpoint = await latestCheckpoint(store, key);
-    const savedTiles = (await store.listTiles(key)).length;
+    const savedTiles = (await listTiles(store, key)).length;
     const saved = checkpoint ? `checkpoint ${checkpoint.position.join('.')}` : `${savedTiles} tiles`;
     const began = performance.now();
     if (victims !== 'worker') process.kill(trainer.pid, signal);

@@ -15,6 +15,7 @@ import { finishStep } from '../../activities/step-result.ts';
 import { DrainedError, type JobContext, type Jobs } from '../../activities/trainer-protocol.ts';
 import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
 import { latestCheckpoint, saveCheckpoint } from '../../artifacts/checkpoints.ts';
+import { listTiles, putTile } from '../../artifacts/tiles.ts';
 import {
   decodeItems,
   decodeTitles,
@@ -88,7 +89,7 @@ async function inTiles<Row>(
   compute: (row: number) => Row,
 ): Promise<{ rows: Row[]; resumes: number } | null> {
   const total = Math.ceil(rows.count / rows.tileRows);
-  const known = new Set((await context.store.listTiles(input.key)).map(({ index }) => index));
+  const known = new Set((await listTiles(context.store, input.key)).map(({ index }) => index));
   const shard = input.circumstances.shard ?? { index: 0, count: 1 };
   for (let index = 0; index < total; index++) {
     if (known.has(index) || index % shard.count !== shard.index) continue;
@@ -101,13 +102,13 @@ async function inTiles<Row>(
     });
     const end = Math.min(rows.count, (index + 1) * rows.tileRows);
     const tile = Array.from({ length: end - index * rows.tileRows }, (_, i) => compute(index * rows.tileRows + i));
-    await context.store.putTile(input.key, index, {
+    await putTile(context.store, input.key, index, {
       bytes: Buffer.from(JSON.stringify(tile)),
       meta: null,
       fingerprint: FINGERPRINT,
     });
   }
-  const tiles = await context.store.listTiles(input.key);
+  const tiles = await listTiles(context.store, input.key);
   if (tiles.length < total || process.env['STUB_FORGET'] === input.step) return null;
   const parts = await Promise.all(
     tiles.map(async ({ blob }) => JSON.parse(Buffer.from(await context.store.getBytes(blob)).toString()) as Row[]),

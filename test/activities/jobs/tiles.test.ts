@@ -5,6 +5,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { cutTiles, runTiles, type TiledWork } from '../../../activities/jobs/tiles.ts';
 import { DrainedError } from '../../../activities/trainer-protocol.ts';
 import { openStore, type Store } from '../../../artifacts/store.ts';
+import { listTiles } from '../../../artifacts/tiles.ts';
+import { until } from '../../support/until.ts';
 import { contextOf, FINGERPRINT, stepInput } from './fixtures.ts';
 
 let folder: string;
@@ -96,7 +98,7 @@ describe('when asked to stop', () => {
     };
     // Each tile has a border before it and one inside: the fourth is inside of the second tile.
     await expect(runTiles(input(), contextOf(store, { drainAt: 4 }), stepwise)).rejects.toThrow('drained at tile 2/5');
-    expect((await store.listTiles(input().key)).map(({ index }) => index)).toEqual([0]);
+    expect((await listTiles(store, input().key)).map(({ index }) => index)).toEqual([0]);
   });
 });
 
@@ -132,4 +134,45 @@ it('reports no rate before it has computed a tile', async () => {
   expect(context.reported.map(({ done }) => done)).toEqual([0, 2, 4, 5, 7]);
   expect(context.reported[0]).not.toHaveProperty('rate');
   expect(context.reported[1]).toHaveProperty('rate');
+});
+
+describe('two runs at work on one step', () => {
+  /** As the relay notes each attempt; the first is of `run-1`. */
+  const begin = (runId: string) => store.addTelemetry(input().key, { runId, seconds: 0, resumes: 0, inputs: {} });
+
+  it('begin at its two ends and take what the other has saved', async () => {
+    const [first, second] = [work(), work()];
+    await begin('run-1');
+    await begin('run-2');
+    let release = () => {};
+    const others = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const meeting: TiledWork = {
+      ...first,
+      // The first run holds its second tile until the other has come to it from behind.
+      compute: async (rows) => {
+        if (rows === TILES[1]) await others;
+        return first.compute(rows, async () => {});
+      },
+    };
+    const mine = runTiles(input({ runId: 'run-1' }), contextOf(store), meeting);
+    await until(async () => (await listTiles(store, input().key)).length === 1);
+    const theirs = await runTiles(input({ runId: 'run-2' }), contextOf(store), second);
+    release();
+    const all = TILES.map((rows) => rows.join());
+    expect(texts((await mine)!.tiles)).toEqual(all);
+    expect(texts(theirs!.tiles)).toEqual(all);
+    expect(first.computed).toEqual(['0,3', '1,2']);
+    expect(second.computed).toEqual(['7', '5,6', '4', '1,2']);
+  });
+
+  it('and the one that began it goes on from where it was', async () => {
+    await begin('run-1');
+    await expect(runTiles(input({ runId: 'run-1' }), contextOf(store, { drainAt: 3 }), work())).rejects.toThrow();
+    await begin('run-1');
+    const again = work();
+    await runTiles(input({ runId: 'run-1' }), contextOf(store), again);
+    expect(again.computed).toEqual(['4', '5,6', '7']);
+  });
 });
