@@ -11,7 +11,8 @@ import { smallRun } from './small-run.mjs';
 const file = (name) => fileURLToPath(new URL(`./own-data/${name}`, import.meta.url));
 
 const { counts, checks, mapping } = await inspectFile(file('interactions.csv'), { items: file('items.csv') });
-console.log(counts, checks.length === 0 ? 'nothing suspicious' : checks);
+console.log(counts);
+for (const { id, text } of checks.filter(({ count }) => count > 0)) console.log(`look at ${id}: ${text}`);
 console.log('for a recipe:', JSON.stringify(mapping.data));
 
 const config = smallRun(process.argv[2], {
@@ -21,7 +22,14 @@ const config = smallRun(process.argv[2], {
       csv: {
         interactions: file('interactions.csv'),
         items: file('items.csv'),
-        columns: { user: 'reader', item: 'isbn', time: 'read_at', itemsItem: 'isbn', title: 'title', rating: null },
+        columns: {
+          user: 'customer_id',
+          item: 'isbn',
+          time: 'timestamp',
+          itemsItem: 'isbn',
+          title: 'title',
+          rating: null,
+        },
       },
     },
     kCore: 2,
@@ -37,6 +45,6 @@ const runs = new Runs({ client, store });
 const { runId } = await runs.result(await runs.start(config));
 await client.connection.close();
 
-const columns = { user: 'reader', item: 'isbn', time: 'read_at' };
+const columns = { user: 'customer_id', item: 'isbn', time: 'timestamp' };
 await recommend({ store, runId, users: file('histories.csv'), columns, output: 'books.csv', k: 3 });
 console.log(readFileSync('books.csv', 'utf8'));
