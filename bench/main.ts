@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import type { Precision } from '../activities/contracts.ts';
 import { ensureAll } from '../setup/index.ts';
 import { plainReporter } from '../setup/progress.ts';
+import { BACKEND_CHOICES, type BackendChoice } from '../workers/backend-choices.ts';
 import { type CompareOptions, compare, comparePipelines, TASKS, type Task } from './compare.ts';
 import { measureFlatness } from './flatness.ts';
 import { measureFollowing } from './follow.ts';
@@ -12,7 +13,8 @@ import { ensurePython } from './python.ts';
 import { machine, type Results, renderResults, summarize, writeResults } from './results.ts';
 import { SCALINGS, type Scaling, scale } from './scaling.ts';
 import { median } from './statistics.ts';
-import { makeWork } from './work.ts';
+import { makeSyntheticWork } from './synthetic.ts';
+import { makeWork, type Work, type WorkSize } from './work.ts';
 
 const HELP = `npm run bench -- [options]
 
@@ -31,6 +33,9 @@ const HELP = `npm run bench -- [options]
   --precision p        f32, bf16 or both (both)
   --micro-batch N      samples of a micro-batch of --micro and --steps
   --max N              largest size of --scaling
+  --backend NAME       what computes on softflow's side: ${BACKEND_CHOICES.join(', ')} (tensorflow)
+  --synthetic          random weights of SmolLM2-135M's shape and random prompts: nothing is fetched
+  --peer-device NAME   PyTorch's device: cpu or cuda (cpu)
   --python PATH        an interpreter that has the peer's packages`;
 
 const say = (line: string): void => {
@@ -54,6 +59,9 @@ async function main(): Promise<void> {
       precision: { type: 'string', default: 'both' },
       'micro-batch': { type: 'string' },
       max: { type: 'string' },
+      backend: { type: 'string', default: 'tensorflow' },
+      synthetic: { type: 'boolean' },
+      'peer-device': { type: 'string', default: 'cpu' },
       python: { type: 'string', default: process.env['SOFTFLOW_BENCH_PYTHON'] },
     },
   });
@@ -61,10 +69,10 @@ async function main(): Promise<void> {
   warnOfLoad();
   if (values.scaling !== undefined && values.scaling !== 'batch')
     return report(await scale(values.scaling as Scaling, numberOf(values.max), say), `scaling-${values.scaling}`);
-  const needs = { tensorflow: true, model: { registry: 'smollm2-135m-instruct' }, data: 'ml-100k' } as const;
-  await ensureAll(needs, plainReporter(say));
-  const { folder, work } = await makeWork({
+  const { folder, work } = await prepare(values.synthetic === true, {
     windows: Number(values.windows),
+    backend: values.backend as BackendChoice,
+    peerDevice: values['peer-device'],
     ...(values.titles !== undefined && { titles: Number(values.titles) }),
   });
   try {
@@ -94,6 +102,13 @@ async function main(): Promise<void> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function prepare(synthetic: boolean, size: WorkSize): Promise<{ folder: string; work: Work }> {
+  if (synthetic) return makeSyntheticWork(size);
+  const needs = { tensorflow: true, model: { registry: 'smollm2-135m-instruct' }, data: 'ml-100k' } as const;
+  await ensureAll(needs, plainReporter(say));
+  return makeWork(size);
 }
 
 async function measure(options: CompareOptions, precisions: readonly Precision[], pipeline: boolean): Promise<void> {

@@ -23,7 +23,7 @@ import { openChosenBackend } from '../workers/backend.ts';
 import { machinePlaces } from '../workers/places.ts';
 import { stepParams } from '../workflows/step-params.ts';
 import type { Answer } from './side.ts';
-import type { Work, WorkSample } from './work.ts';
+import type { PipelineWork, Work, WorkSample } from './work.ts';
 
 type Measured = Omit<Answer, 'peakRssBytes'>;
 
@@ -52,8 +52,8 @@ export class SoftflowBench {
     precision: Precision,
     makeKernels: () => Kernels = () => kernelsFor(precision),
   ): Promise<SoftflowBench> {
-    const { fingerprint } = await openChosenBackend('tensorflow', (message) => process.stderr.write(`${message}\n`));
-    const files = await openWeights({ gguf: work.gguf });
+    const { fingerprint } = await openChosenBackend(work.backend, (message) => process.stderr.write(`${message}\n`));
+    const files = await openWeights(work.model);
     const model = await loadBaseModel(files, makeKernels());
     const { parameters } = await decodePeftAdapter(work.adapter);
     return new SoftflowBench(work, precision, { model, parameters, fingerprint });
@@ -162,8 +162,8 @@ export function normOf(gradients: Iterable<Float32Array>): number {
  * The whole pipeline by the trainer's own jobs: one SFT epoch, self-distillation, distance, one curriculum epoch, test.
  * The model is loaded and titles are embedded before the clock starts, as on the other side.
  */
-export async function runPipeline(work: Work, precision: Precision): Promise<Measured> {
-  const { fingerprint } = await openChosenBackend('tensorflow', (message) => process.stderr.write(`${message}\n`));
+export async function runPipeline(work: PipelineWork, precision: Precision): Promise<Measured> {
+  const { fingerprint } = await openChosenBackend(work.backend, (message) => process.stderr.write(`${message}\n`));
   const store = await openStore(work.store);
   const context: JobContext = {
     store,

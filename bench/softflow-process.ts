@@ -3,11 +3,11 @@ import { createInterface } from 'node:readline';
 import type { Precision } from '../activities/contracts.ts';
 import type { Answer, Request } from './side.ts';
 import { runPipeline, SoftflowBench } from './softflow-bench.ts';
-import type { Work } from './work.ts';
+import type { PipelineWork } from './work.ts';
 
 /** softflow's side as a process: `softflow-process.js <work.json> <f32|bf16> [pipeline]`. */
 const [workFile, precision, only] = process.argv.slice(2) as [string, Precision, string | undefined];
-const work = JSON.parse(readFileSync(workFile, 'utf8')) as Work;
+const work = JSON.parse(readFileSync(workFile, 'utf8')) as PipelineWork;
 const bench = only === 'pipeline' ? undefined : await SoftflowBench.open(work, precision);
 
 async function answer(request: Request): Promise<Omit<Answer, 'peakRssBytes'>> {

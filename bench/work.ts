@@ -11,7 +11,8 @@ import { type AdapterParameters, initialAdapter, type LoraConfig } from '../mode
 import type { ModelConfig } from '../model/model-config.ts';
 import { encodePeftAdapter } from '../model/peft.ts';
 import { openTokenizer } from '../model/tokenizer.ts';
-import { openWeights } from '../model/weights.ts';
+import { type ModelSource, openWeights } from '../model/weights.ts';
+import type { BackendChoice } from '../workers/backend-choices.ts';
 import { machinePlaces } from '../workers/places.ts';
 import { type RunConfig, RunConfigSchema } from '../workflows/run-config.ts';
 
@@ -29,8 +30,11 @@ export interface WorkSample {
 export interface Work {
   config: RunConfig;
   modelDigest: string;
-  /** The GGUF file of both sides. */
-  gguf: string;
+  /** The model of both sides. */
+  model: ModelSource;
+  /** What computes on softflow's side, and PyTorch's device on the other. */
+  backend: BackendChoice;
+  peerDevice: string;
   /** Folder of an adapter in PEFT's format with B not zero, so that equal losses say something about it. */
   adapter: string;
   endId: number;
@@ -40,7 +44,10 @@ export interface Work {
   train: WorkSample[];
   test: WorkSample[];
   titles: number[][];
-  /** softflow's own tables, for the pipeline. */
+}
+
+/** softflow's own tables, for the pipeline. */
+export interface PipelineWork extends Work {
   store: string;
   tables: Record<'items' | 'titles' | 'windowsTrain' | 'windowsTest', ArtifactRef>;
 }
@@ -50,10 +57,12 @@ export interface WorkSize {
   windows: number;
   /** At most so many titles; all by default. */
   titles?: number;
+  backend: BackendChoice;
+  peerDevice: string;
 }
 
 /** The benchmark's fixed circumstances; everything else is a run's default. */
-const CONFIG = {
+export const CONFIG = {
   model: { source: { registry: 'smollm2-135m-instruct' }, precision: 'f32' },
   train: { batchSize: 16, microBatchSize: 8 },
   generation: { beamWidth: 4, maxNewTokens: 32 },
@@ -62,7 +71,7 @@ const CONFIG = {
 export const LAMBDA = 0.5;
 
 /** Prepares MovieLens-100K and writes the work into a new folder; returns its path and the work. */
-export async function makeWork(size: WorkSize): Promise<{ folder: string; work: Work }> {
+export async function makeWork(size: WorkSize): Promise<{ folder: string; work: PipelineWork }> {
   const folder = await mkdtemp(join(tmpdir(), 'softflow-bench-'));
   const samples = { train: size.windows, valid: 1, test: size.windows };
   const config = RunConfigSchema.parse({
@@ -91,10 +100,12 @@ export async function makeWork(size: WorkSize): Promise<{ folder: string; work: 
   };
   const train = toSamples(prepared.bytes.windowsTrain);
   const titles = decodeTitles(prepared.bytes.titles).map(({ title }) => encodeForEmbedding(title, tokenizer));
-  const work: Work = {
+  const work: PipelineWork = {
     config,
     modelDigest: files.digest,
-    gguf: location.gguf,
+    model: location,
+    backend: size.backend,
+    peerDevice: size.peerDevice,
     adapter: await writeAdapter(join(folder, 'adapter'), files.config, config.lora, location.gguf),
     endId: tokenizer.eosTokenId,
     lambda: LAMBDA,
@@ -143,7 +154,12 @@ export function benchAdapter(config: ModelConfig, lora: LoraConfig, seed: number
   return parameters;
 }
 
-async function writeAdapter(folder: string, config: ModelConfig, lora: LoraConfig, baseModel: string): Promise<string> {
+export async function writeAdapter(
+  folder: string,
+  config: ModelConfig,
+  lora: LoraConfig,
+  baseModel: string,
+): Promise<string> {
   await mkdir(folder);
   const parameters = benchAdapter(config, lora, 42);
   const files = encodePeftAdapter({ parameters, lora, baseModel: dirname(baseModel) });

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { link, mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findDawn } from '../setup/dawn.ts';
 import type { ProbeRow } from '../setup/probe.ts';
 import { findTensorflow } from '../setup/tensorflow.ts';
 import { formatBytes, formatNumber } from './format.ts';
@@ -20,11 +21,14 @@ export interface Check {
 export interface BackendProbe {
   ok: boolean;
   detail: string;
+  /** Not to be had on this machine, which is no trouble. */
+  absent?: boolean;
   gflops?: number;
   deterministic?: boolean;
+  digest?: string;
 }
 
-export const BACKENDS = ['tensorflow', 'wasm', 'cpu'] as const;
+export const BACKENDS = ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
 const MIN_FREE_BYTES = 2_000_000_000;
 /** Only the first set-up needs these; once the library is there they may be missing. */
 const SETUP_TOOLS = new Set(['Python', 'pip', 'C++ compiler']);
@@ -47,7 +51,10 @@ export function nodeCheck(version = process.versions.node): Check {
   return { name: 'Node.js', state: ok ? 'ok' : 'fault', found: `v${version}`, ...(ok ? {} : { advice }) };
 }
 
-/** Tries one backend in a process of its own: a native crash must not end `doctor`. */
+/**
+ * Tries one backend in processes of its own: a native crash must not end `doctor`. Two at once, because a resumed run is
+ * another process, and its bytes must be the same.
+ */
 export async function backendCheck(name: string, timeoutMs = 120_000): Promise<Check> {
   const label = `backend ${name}`;
   const script = fileURLToPath(new URL('probe-backend.js', import.meta.url));
@@ -56,25 +63,30 @@ export async function backendCheck(name: string, timeoutMs = 120_000): Promise<C
     return { name: label, state: 'not tried', found: 'this build has no probe' };
   if (name === 'tensorflow' && !(await findTensorflow()))
     return { name: label, state: 'later', found: 'the library is fetched and the addon compiled on first use' };
-  const { status, signal, stdout, stderr } = await runNode([script, name], timeoutMs);
+  if (name === 'webgpu' && !(await findDawn()))
+    return { name: label, state: 'later', found: 'Dawn is fetched on first use, where a GPU is' };
+  const [first, second] = await Promise.all([runNode([script, name], timeoutMs), runNode([script, name], timeoutMs)]);
+  const { status, signal, stdout, stderr } = first;
   const probe = lastJson(stdout);
-  if (probe) return judgeBackend(label, probe);
+  if (probe) return judgeBackend(label, probe, lastJson(second.stdout));
   const reason = lastLine(stderr) || `ended without an answer (${signal ?? `exit ${status}`})`;
   return { name: label, state: 'fault', found: reason, advice: `Run: node ${script} ${name}` };
 }
 
-export function judgeBackend(name: string, probe: BackendProbe): Check {
-  if (!probe.ok) return { name, state: 'fault', found: probe.detail };
+/** @param second what another process found */
+export function judgeBackend(name: string, probe: BackendProbe, second?: BackendProbe): Check {
+  if (!probe.ok) return { name, state: probe.absent ? 'not tried' : 'fault', found: probe.detail };
   const speed = probe.gflops === undefined ? '' : `, ${formatNumber(probe.gflops)} GFLOP/s`;
   const found = `${probe.detail}${speed}`;
-  if (probe.deterministic === false)
+  if (probe.deterministic === false || (second && second.digest !== probe.digest))
     return {
       name,
       state: 'warning',
       found: `${found}, not deterministic`,
       advice: 'Runs work, but a resumed run may differ in its last bits from an undisturbed one on this backend.',
     };
-  return { name, state: 'ok', found: probe.deterministic ? `${found}, same bytes twice` : found };
+  const same = second ? 'same bytes in two processes' : 'same bytes twice';
+  return { name, state: 'ok', found: probe.deterministic ? `${found}, ${same}` : found };
 }
 
 function lastJson(stdout: string): BackendProbe | undefined {

@@ -1,3 +1,4 @@
+import { findDawn } from '../setup/dawn.ts';
 import { findTensorflow } from '../setup/tensorflow.ts';
 import type { BackendProbe } from './doctor.ts';
 
@@ -5,7 +6,7 @@ import type { BackendProbe } from './doctor.ts';
  * Tries the backend named on the command line and prints one line of JSON. Runs as a process of its own, so the tensor
  * library is loaded here and never in the command.
  */
-type Probe = (name: string, options: { addonPath?: string }) => Promise<BackendProbe>;
+type Probe = (name: string, options: object) => Promise<BackendProbe>;
 
 async function probe(name: string): Promise<BackendProbe> {
   try {
@@ -13,9 +14,11 @@ async function probe(name: string): Promise<BackendProbe> {
       probeBackend: Probe;
     };
     const addonPath = name === 'tensorflow' ? (await findTensorflow())?.addonPath : undefined;
-    return await probeBackend(name, addonPath === undefined ? {} : { addonPath });
+    const dawn = name === 'webgpu' ? await findDawn() : undefined;
+    return await probeBackend(name, { ...(addonPath && { addonPath }), ...(dawn && { dawn }) });
   } catch (error) {
-    return { ok: false, detail: error instanceof Error ? error.message : String(error) };
+    const absent = (error as { code?: string }).code === 'WEBGPU_NO_DEVICE';
+    return { ok: false, absent, detail: error instanceof Error ? error.message : String(error) };
   }
 }
 

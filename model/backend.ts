@@ -4,9 +4,10 @@ import { arch, platform } from 'node:os';
 import { SoftflowError } from '../errors.ts';
 import { type Tensor, tf } from './tf.ts';
 import { loadTfjsNode } from './tfjs-node.ts';
+import { useWebgpu } from './webgpu-backend.ts';
 
-/** `wasm` and `cpu` need nothing but this package; they compute the plain kernels, many times slower. */
-export const BACKEND_NAMES = ['tensorflow', 'wasm', 'cpu'] as const;
+/** `wasm` and `cpu` need nothing but this package; they compute the plain kernels, many times slower than the others. */
+export const BACKEND_NAMES = ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
 export type BackendName = (typeof BACKEND_NAMES)[number];
 
 /** An attribute of a TensorFlow op, as the addon takes it. */
@@ -55,19 +56,37 @@ export interface NativeOps {
   free(id: number): void;
 }
 
+export interface BackendOptions {
+  name: BackendName;
+  /** The addon of `tensorflow`. */
+  addonPath?: string;
+  /** The addon of `webgpu`. */
+  dawn?: { path: string; version: string };
+}
+
 /**
  * Makes `name` the backend of TensorFlow.js in this process.
- * @throws SoftflowError `TENSORFLOW_NOT_LOADED` when the library cannot be loaded
+ * @throws SoftflowError `TENSORFLOW_NOT_LOADED` when the library cannot be loaded, `WEBGPU_NO_DEVICE` when WebGPU has no GPU
  */
-export async function openBackend(options: { name: BackendName; addonPath?: string }): Promise<Backend> {
-  if (options.name !== 'tensorflow') {
-    // Without it tfjs greets on the console.
-    tf.enableProdMode();
-    if (options.name === 'wasm') require('@tensorflow/tfjs-backend-wasm');
-    await tf.setBackend(options.name);
-    await tf.ready();
-    return { name: options.name, fingerprint: fingerprintOf(options.name, tf.version.tfjs) };
-  }
+export async function openBackend(options: BackendOptions): Promise<Backend> {
+  // Without it tfjs greets on the console.
+  if (options.name !== 'tensorflow') tf.enableProdMode();
+  if (options.name === 'tensorflow') return openTensorflow(options);
+  if (options.name === 'webgpu') return openWebgpu(options);
+  if (options.name === 'wasm') require('@tensorflow/tfjs-backend-wasm');
+  await tf.setBackend(options.name);
+  await tf.ready();
+  return { name: options.name, fingerprint: fingerprintOf(options.name, tf.version.tfjs) };
+}
+
+async function openWebgpu({ dawn }: BackendOptions): Promise<Backend> {
+  if (dawn === undefined) throw new SoftflowError('WEBGPU_NO_DEVICE', 'Expected the path of Dawn, got none.');
+  const software = process.env['SOFTFLOW_WEBGPU_SOFTWARE'] === '1';
+  const where = await useWebgpu({ dawnPath: dawn.path, software });
+  return { name: 'webgpu', fingerprint: { ...fingerprintOf('webgpu', `Dawn ${dawn.version}`), ...where } };
+}
+
+async function openTensorflow(options: BackendOptions): Promise<Backend> {
   if (options.addonPath === undefined)
     throw new SoftflowError(
       'TENSORFLOW_NOT_LOADED',

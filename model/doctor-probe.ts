@@ -1,4 +1,5 @@
-import { BACKEND_NAMES, type BackendName, nativeOps, openBackend } from './backend.ts';
+import { createHash } from 'node:crypto';
+import { BACKEND_NAMES, type BackendName, type BackendOptions, nativeOps, openBackend } from './backend.ts';
 import { type BaseModel, loadBaseModel, type WeightSource } from './base-model.ts';
 import { kernelsFor } from './kernel-sets.ts';
 import { initialAdapter, type LoraConfig, uploadAdapter } from './lora.ts';
@@ -12,12 +13,14 @@ export interface BackendProbe {
   detail: string;
   gflops?: number;
   deterministic?: boolean;
+  /** Of the gradient, for comparison with another process. */
+  digest?: string;
 }
 
 const LORA: LoraConfig = { rank: 4, loraAlpha: 8, dropout: 0, targets: ['q_proj', 'v_proj'] };
 
 /** Tries a backend with a matrix product, the gradient of a tiny decoder, and the same gradient again for equal bytes. */
-export async function probeBackend(name: string, options: { addonPath?: string }): Promise<BackendProbe> {
+export async function probeBackend(name: string, options: Omit<BackendOptions, 'name'>): Promise<BackendProbe> {
   if (!(BACKEND_NAMES as readonly string[]).includes(name))
     return { ok: false, detail: `no backend is called ${name}` };
   const backend = await openBackend({ name: name as BackendName, ...options });
@@ -33,7 +36,9 @@ export async function probeBackend(name: string, options: { addonPath?: string }
   const device = backend.fingerprint['device'] ? ` on ${backend.fingerprint['device']}` : '';
   const bf16 = nativeOps() ? ', bf16 available' : '';
   const detail = `${backend.fingerprint['backendVersion']}${device}, ${kernels.name} kernels${bf16}, real op and gradient`;
-  return { ok: true, detail, gflops, deterministic: equal };
+  const hash = createHash('sha256');
+  for (const [tensor, values] of first) hash.update(tensor).update(bytes(values));
+  return { ok: true, detail, gflops, deterministic: equal, digest: hash.digest('hex') };
 }
 
 function tinySource(): WeightSource {

@@ -3,6 +3,7 @@ import { release } from 'node:os';
 import { cacheRoot } from './cache.ts';
 import { runCommand } from './command.ts';
 import { findMovielens100k } from './data-source.ts';
+import { findDawn } from './dawn.ts';
 import { findModel } from './model-source.ts';
 import { findTemporalServer } from './temporal.ts';
 import { findTensorflow, hasNvidiaGpu } from './tensorflow.ts';
@@ -35,6 +36,7 @@ export async function probeSetup(): Promise<ProbeRow[]> {
       const found = await findTensorflow();
       return found && `${found.version} (${found.build}), ${found.addonPath}`;
     }),
+    cached('Dawn (WebGPU)', async () => (await findDawn())?.version),
     cached('Temporal', findTemporalServer),
     cached('SmolLM2-135M-Instruct', () => findModel({ registry: 'smollm2-135m-instruct' })),
     cached('MovieLens-100K', findMovielens100k),

@@ -1,17 +1,53 @@
 import { SoftflowError } from '../errors.ts';
 import { type Backend, openBackend } from '../model/backend.ts';
+import { ensureDawn, mayHaveGpu } from '../setup/dawn.ts';
 import { ensureTensorflow } from '../setup/tensorflow.ts';
 import type { BackendChoice } from './backend-choices.ts';
 
-/** The backend asked for, or with `auto` the fastest that this machine has, saying so when it is not the first choice. */
-export async function openChosenBackend(choice: BackendChoice, warn: (message: string) => void): Promise<Backend> {
-  if (choice === 'cpu' || choice === 'wasm') return openBackend({ name: choice });
-  try {
-    const { addonPath } = await ensureTensorflow();
-    return await openBackend({ name: 'tensorflow', addonPath });
-  } catch (error) {
-    if (choice === 'tensorflow' || !(error instanceof SoftflowError)) throw error;
-    warn(`The TensorFlow library cannot be had here, so the far slower wasm backend computes. ${error.message}`);
-    return openBackend({ name: 'wasm' });
+type Say = (message: string) => void;
+
+/** The backend asked for, or with `auto` the fastest that this machine has, saying which and why when it is not the usual one. */
+export async function openChosenBackend(choice: BackendChoice, say: Say): Promise<Backend> {
+  switch (choice) {
+    case 'auto':
+      return openFastest(say);
+    case 'tensorflow':
+      return openTensorflow();
+    case 'webgpu':
+      return openWebgpu();
+    default:
+      return openBackend({ name: choice });
   }
+}
+
+/** TensorFlow on a GPU, else WebGPU on one, else TensorFlow on the processor, else wasm. */
+async function openFastest(say: Say): Promise<Backend> {
+  const tensorflow = await openTensorflow().catch((error: unknown) => replaceable(error));
+  const onGpu = !(tensorflow instanceof SoftflowError) && tensorflow.fingerprint['device'] === 'gpu';
+  if (mayHaveGpu() && !onGpu) {
+    const webgpu = await openWebgpu().catch((error: unknown) => replaceable(error));
+    if (!(webgpu instanceof SoftflowError)) {
+      say(`WebGPU computes on ${webgpu.fingerprint['device']}, because TensorFlow cannot use that GPU here.`);
+      return webgpu;
+    }
+    say(`The processor computes: ${webgpu.message}`);
+  }
+  if (!(tensorflow instanceof SoftflowError)) return mayHaveGpu() ? openTensorflow() : tensorflow;
+  say(`The TensorFlow library cannot be had here, so the far slower wasm backend computes. ${tensorflow.message}`);
+  return openBackend({ name: 'wasm' });
+}
+
+async function openTensorflow(): Promise<Backend> {
+  const { addonPath } = await ensureTensorflow();
+  return openBackend({ name: 'tensorflow', addonPath });
+}
+
+async function openWebgpu(): Promise<Backend> {
+  return openBackend({ name: 'webgpu', dawn: await ensureDawn() });
+}
+
+/** What another backend can make up for; the rest is thrown on. */
+function replaceable(error: unknown): SoftflowError {
+  if (error instanceof SoftflowError) return error;
+  throw error;
 }

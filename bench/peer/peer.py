@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 import traceback
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,12 +21,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 BATCH = 8
 CLIP_NORM = 1.0
-
-
-def padded(rows, fill, side):
-    longest = max(map(len, rows))
-    pads = [[fill] * (longest - len(row)) for row in rows]
-    return torch.tensor([pad + row if side == "left" else row + pad for row, pad in zip(rows, pads)])
 
 
 def batches(rows, size=BATCH):
@@ -37,18 +32,40 @@ class Peer:
         self.work = work
         torch.set_num_threads(os.cpu_count())
         torch.manual_seed(work["config"]["seed"])
-        gguf = Path(work["gguf"])
-        self.tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        self.device = torch.device(work["peerDevice"])
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        base = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).to(dtype)
+        base = AutoModelForCausalLM.from_pretrained(**self.source(), dtype=torch.float32).to(self.device, dtype)
         base.generation_config = GenerationConfig()
         # The adapter in the model's own precision is the faster of the two ways that PEFT offers.
         self.model = PeftModel.from_pretrained(base, work["adapter"], is_trainable=True, autocast_adapter_dtype=False)
-        self.model.to(dtype)
+        self.model.to(self.device, dtype)
         self.end = work["endId"]
         adapter = {name: p for name, p in self.model.named_parameters() if "lora_" in name}
         self.lora = list(adapter.values())
         self.fresh = [torch.zeros_like(p) if "lora_B" in name else p.detach().clone() for name, p in adapter.items()]
+
+    def source(self):
+        """Where transformers finds model and tokenizer: a GGUF file or a folder."""
+        if "folder" in self.work["model"]:
+            return {"pretrained_model_name_or_path": self.work["model"]["folder"]}
+        gguf = Path(self.work["model"]["gguf"])
+        return {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+
+    @cached_property
+    def tokenizer(self):
+        return AutoTokenizer.from_pretrained(**self.source())
+
+    def padded(self, rows, fill, side):
+        longest = max(map(len, rows))
+        pads = [[fill] * (longest - len(row)) for row in rows]
+        filled = [pad + row if side == "left" else row + pad for row, pad in zip(rows, pads)]
+        return torch.tensor(filled, device=self.device)
+
+    def now(self):
+        """The clock, once the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def samples(self, first):
         train = self.work["train"]
@@ -58,9 +75,9 @@ class Peer:
     def cross_entropy(self, samples, part):
         """Mean over the response tokens of a padded batch."""
         rows = [s["prompt"] + s[part] for s in samples]
-        ids = padded(rows, self.end, "right")
-        mask = padded([[1] * len(row) for row in rows], 0, "right")
-        labels = padded([[-100] * len(s["prompt"]) + s[part] for s in samples], -100, "right")
+        ids = self.padded(rows, self.end, "right")
+        mask = self.padded([[1] * len(row) for row in rows], 0, "right")
+        labels = self.padded([[-100] * len(s["prompt"]) + s[part] for s in samples], -100, "right")
         return self.model(input_ids=ids, attention_mask=mask, labels=labels).loss
 
     def backward(self, samples, weight):
@@ -73,9 +90,9 @@ class Peer:
     def step(self, first, training):
         self.model.train(training)
         self.model.zero_grad()
-        began = time.perf_counter()
+        began = self.now()
         loss = self.backward(self.samples(first), self.work["lambda"])
-        seconds = time.perf_counter() - began
+        seconds = self.now() - began
         norm = torch.sqrt(sum(p.grad.double().square().sum() for p in self.lora))
         return {"seconds": seconds, "loss": float(loss), "gradientNorm": float(norm)}
 
@@ -101,8 +118,8 @@ class Peer:
             return_dict_in_generate=True,
             output_scores=True,
         )
-        ids = padded(prompts, self.end, "left")
-        mask = padded([[1] * len(prompt) for prompt in prompts], 0, "left")
+        ids = self.padded(prompts, self.end, "left")
+        mask = self.padded([[1] * len(prompt) for prompt in prompts], 0, "left")
         with torch.no_grad():
             made = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=options)
         width = settings["beamWidth"]
@@ -115,9 +132,9 @@ class Peer:
     def generate(self, request):
         self.model.eval()
         prompts = [sample["prompt"] for sample in self.work["test"][: request["prompts"]]]
-        began = time.perf_counter()
+        began = self.now()
         beams = [beam for batch in batches(prompts) for beam in self.beams(batch)]
-        return {"seconds": time.perf_counter() - began, "beams": beams}
+        return {"seconds": self.now() - began, "beams": beams}
 
     def embed(self, rows):
         """Hidden state of the base model after the final norm at each row's last token, in padded batches."""
@@ -125,17 +142,17 @@ class Peer:
         made = []
         with torch.no_grad(), self.model.disable_adapter():
             for batch in batches(rows):
-                ids = padded(batch, self.end, "right")
-                mask = padded([[1] * len(row) for row in batch], 0, "right")
+                ids = self.padded(batch, self.end, "right")
+                mask = self.padded([[1] * len(row) for row in batch], 0, "right")
                 hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-                made.append(hidden[torch.arange(len(batch)), mask.sum(1) - 1].float())
+                made.append(hidden[torch.arange(len(batch), device=self.device), mask.sum(1) - 1].float())
         return torch.cat(made)
 
     def encode(self, _):
         self.model.eval()
-        began = time.perf_counter()
+        began = self.now()
         vectors = self.embed(self.work["titles"])
-        return {"seconds": time.perf_counter() - began, "norm": float(vectors.norm(dim=1).mean())}
+        return {"seconds": self.now() - began, "norm": float(vectors.norm(dim=1).mean())}
 
     def epoch(self, samples, weight):
         """One epoch of AdamW from a fresh adapter."""
@@ -169,14 +186,15 @@ class Peer:
         return [{**sample, "distilled": ids} for sample, ids in zip(samples, ended)]
 
     def pipeline(self, _):
+        _ = self.tokenizer  # loaded before the clock starts
         train, test = self.work["train"], self.work["test"]
         titles = self.embed(self.work["titles"])
         parts = {}
 
         def timed(name, work):
-            began = time.perf_counter()
+            began = self.now()
             made = work()
-            parts[name] = time.perf_counter() - began
+            parts[name] = self.now() - began
             return made
 
         timed("sft", lambda: self.epoch(train, 0))

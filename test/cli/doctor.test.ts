@@ -35,6 +35,14 @@ describe('doctor', () => {
     });
     expect(judgeBackend('b', { ok: true, detail: 'd', deterministic: false }).state).toBe('warning');
     expect(judgeBackend('b', { ok: false, detail: 'gradient is wrong' })).toMatchObject({ state: 'fault' });
+    expect(judgeBackend('b', { ok: false, absent: true, detail: 'no GPU' }).state).toBe('not tried');
+  });
+
+  it('compares the bytes of two processes', () => {
+    const probe = { ok: true, detail: 'd', deterministic: true, digest: 'a' };
+    expect(judgeBackend('b', probe, probe)).toMatchObject({ state: 'ok', found: 'd, same bytes in two processes' });
+    const other = judgeBackend('b', probe, { ...probe, digest: 'b' });
+    expect(other).toMatchObject({ state: 'warning', found: 'd, not deterministic' });
   });
 
   it('writes and links a file where the store will be, and leaves nothing', async () => {
