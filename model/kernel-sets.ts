@@ -4,6 +4,8 @@ import { bfloat16Kernels } from './bfloat16-kernels.ts';
 import { canFuse, fusedKernels } from './fused-kernels.ts';
 import type { Kernels } from './kernels.ts';
 import { plainKernels } from './plain-kernels.ts';
+import { tf } from './tf.ts';
+import { webgpuKernels } from './webgpu-kernels.ts';
 
 /**
  * The kernels for a precision of the frozen weights on the open backend.
@@ -12,6 +14,7 @@ import { plainKernels } from './plain-kernels.ts';
 export function kernelsFor(precision: 'f32' | 'bf16'): Kernels {
   const ops = nativeOps();
   const base = precision === 'bf16' ? bfloat16(ops) : plainKernels;
+  if (tf.getBackend() === 'webgpu') return webgpuKernels;
   return ops !== undefined && canFuse(ops) ? fusedKernels(ops, base) : base;
 }
 

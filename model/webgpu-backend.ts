@@ -44,6 +44,7 @@ interface Internals {
 function backendOver(Base: typeof WebGPUBackend, { device, info }: WebgpuDevice): WebGPUBackend {
   let failure: string | undefined;
   device.addEventListener('uncapturederror', (event) => {
+    event.preventDefault();
     failure ??= (event as GPUUncapturedErrorEvent).error.message;
   });
   void device.lost.then(({ message }) => {
