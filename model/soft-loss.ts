@@ -1,7 +1,7 @@
 import type { BaseModel, Projection } from './base-model.ts';
 import { layerBackward, layerForward, type Pass, packedPass, type SavedLayer } from './decoder.ts';
 import type { Dropout } from './dropout.ts';
-import { adapterName, type Lora } from './lora.ts';
+import { adapterName, type Lora, type LoraPair } from './lora.ts';
 import type { PackedBatch } from './packing.ts';
 import { type Tensor2D, tf, tidy } from './tf.ts';
 
@@ -46,7 +46,7 @@ export function softLoss(
     options.alive?.();
   }
   const head = headLoss(model, inputs.pop() as Tensor2D, batch, weights);
-  const gradients = new Map<string, Float32Array>();
+  const gradients = new Map<string, Tensor2D>();
   let dy = head.dx;
   for (let layer = config.layers - 1; layer >= 0; layer--) {
     const x = inputs[layer] as Tensor2D;
@@ -59,7 +59,7 @@ export function softLoss(
     options.alive?.();
   }
   pass.dispose();
-  return { ...head.sums, gradients };
+  return { ...head.sums, gradients: download(gradients) };
 }
 
 function recompute(model: BaseModel, layer: number, x: Tensor2D, pass: Pass): SavedLayer {
@@ -108,15 +108,25 @@ function sumLosses(losses: Float32Array, batch: PackedBatch) {
   return sums;
 }
 
-/** Downloads a layer's adapter gradients and frees them. */
+/** Adds a layer's adapter gradients, by name. */
 function collect(
   layerGradients: ReturnType<typeof layerBackward>['gradients'],
   layer: number,
-  into: Map<string, Float32Array>,
+  into: Map<string, Tensor2D>,
 ) {
-  for (const [projection, pair] of Object.entries(layerGradients) as [Projection, { a: Tensor2D; b: Tensor2D }][]) {
-    into.set(adapterName(layer, projection, 'A'), pair.a.dataSync() as Float32Array);
-    into.set(adapterName(layer, projection, 'B'), pair.b.dataSync() as Float32Array);
-    tf.dispose([pair.a, pair.b]);
+  for (const [projection, { a, b }] of Object.entries(layerGradients) as [Projection, LoraPair][]) {
+    into.set(adapterName(layer, projection, 'A'), a);
+    into.set(adapterName(layer, projection, 'B'), b);
   }
+}
+
+/** Reads all gradients at once and frees them: every read waits for the device. */
+function download(gradients: Map<string, Tensor2D>): Map<string, Float32Array> {
+  const tensors = [...gradients.values()];
+  const whole = tidy(() => tf.concat(tensors.map((tensor) => tf.reshape(tensor, [-1]))));
+  const values = whole.dataSync() as Float32Array;
+  let at = 0;
+  const read = [...gradients].map(([name, { size }]): [string, Float32Array] => [name, values.slice(at, (at += size))]);
+  tf.dispose([whole, ...tensors]);
+  return new Map(read);
 }
