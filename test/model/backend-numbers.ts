@@ -47,7 +47,7 @@ export async function computeNumbers(): Promise<BackendNumbers> {
 }
 
 /** Below this a norm is that of rounding alone: what should be 0. */
-const ZERO = 1e-2;
+const ZERO = 0.1;
 
 /** ||actual - expected|| / ||expected||. */
 export function relativeDifference(actual: readonly number[], expected: readonly number[]): number {
