@@ -13,12 +13,13 @@ const ROWS = new RegExp(`\\(((?:${ROW.source})(?:, (?:${ROW.source}))*)\\)$`);
 /** Rows that the full level runs with every seed, in the files that take one; the others it runs once. */
 const SEEDED = ['R2', 'R3', 'R10', 'R12', 'R18', 'R20'];
 const FULL_SEEDS = 20;
-const USAGE = `Usage: npm run faults -- [--rows R2,R7] [--seed 1] [--full] [--output faults.json]
+const USAGE = `Usage: npm run faults -- [--rows R2,R7] [--seed 1] [--full] [--minutes 60] [--output faults.json]
 
   --rows    only these rows of the table
   --seed    the training of the kill tests, and where the kills hit; a failure is run again with its seed
   --full    ${FULL_SEEDS} seeds and the long level of the other rows. Hours; may be stopped and started again: each test file
-            that ends is kept with its seed and commit in <output>l, and its rows are not run again`;
+            that ends is kept with its seed and commit in <output>l, and its rows are not run again
+  --minutes how long the soak of R16 works; it is a part of the full level only`;
 
 /** Rows of a test's title. */
 export function rowsOf(title) {
@@ -160,6 +161,7 @@ async function main() {
     rows: { type: 'string' },
     seed: { type: 'string', default: '1' },
     full: { type: 'boolean', default: false },
+    minutes: { type: 'string', default: '60' },
     output: { type: 'string', default: 'faults.json' },
     help: { type: 'boolean', default: false },
   };
@@ -168,7 +170,8 @@ async function main() {
   const wanted = values.rows?.split(',');
   const seed = Number(values.seed);
   const known = wanted?.every((id) => new RegExp(`^(${ROW.source})$`).test(id)) ?? true;
-  if (!known || !Number.isInteger(seed)) throw new Error(USAGE);
+  if (!known || !Number.isInteger(seed) || !(Number(values.minutes) > 0)) throw new Error(USAGE);
+  process.env.SOFTFLOW_SOAK_MINUTES = values.minutes;
   const rows = values.full
     ? await runFull({ wanted, seed, record: `${values.output}l` })
     : await runOnce({ wanted, seed });

@@ -17,6 +17,7 @@ import type { softWorkflow } from '../../workflows/soft-workflow.ts';
 import { seededRandom } from '../artifacts/fixtures.ts';
 import { DisturbedRun, type PlannedKill } from '../support/disturbed-run.ts';
 import { faultFigure } from '../support/fault-figures.ts';
+import { historyFigures } from '../support/histories.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { tinyRun } from '../support/tiny-run.ts';
 import { gone } from '../support/worker-process.ts';
@@ -369,22 +370,18 @@ describe('Afterwards', () => {
   test('no history is long, no payload large, and every history replays (R13, R15)', async (context) => {
     let largest = 0;
     let longest = 0;
+    let most = 0;
     for (const handle of handles) {
       const history = await handle.fetchHistory();
-      longest = Math.max(longest, history.events?.length ?? 0);
-      for (const size of payloadSizes(history)) largest = Math.max(largest, size);
+      const { events, bytes, largestPayload } = historyFigures(history);
+      longest = Math.max(longest, events);
+      most = Math.max(most, bytes);
+      largest = Math.max(largest, largestPayload);
       await Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, handle.workflowId);
     }
     expect(longest).toBeLessThanOrEqual(2000);
+    expect(most).toBeLessThanOrEqual(2 * 2 ** 20);
     expect(largest).toBeLessThanOrEqual(16_384);
-    faultFigure(context, handles.length, `at most ${longest} events, payloads of at most ${largest} bytes`);
+    faultFigure(context, handles.length, `at most ${longest} events, ${most} bytes, payloads of ${largest} bytes`);
   });
 });
-
-/** Bytes of every payload in a history, wherever it lies. */
-function* payloadSizes(value: unknown): Generator<number> {
-  if (typeof value !== 'object' || value === null) return;
-  const { metadata, data } = value as { metadata?: unknown; data?: unknown };
-  if (metadata && data instanceof Uint8Array) yield data.length;
-  else if (!(value instanceof Uint8Array)) for (const item of Object.values(value)) yield* payloadSizes(item);
-}

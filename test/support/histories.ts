@@ -47,3 +47,20 @@ function anonymous<T>(value: T): T {
   }
   return value;
 }
+
+/** What a history takes: its events, all of it in bytes, and its largest payload wherever that lies, in bytes. */
+export function historyFigures(history: temporal.api.history.v1.IHistory): {
+  events: number;
+  bytes: number;
+  largestPayload: number;
+} {
+  const largestPayload = Math.max(0, ...payloadSizes(history));
+  return { events: history.events?.length ?? 0, bytes: History.encode(history).finish().length, largestPayload };
+}
+
+function* payloadSizes(value: unknown): Generator<number> {
+  if (typeof value !== 'object' || value === null) return;
+  const { metadata, data } = value as { metadata?: unknown; data?: unknown };
+  if (metadata && data instanceof Uint8Array) yield data.length;
+  else if (!(value instanceof Uint8Array)) for (const item of Object.values(value)) yield* payloadSizes(item);
+}

@@ -147,7 +147,7 @@ async function trainEpoch(input: StepInput<unknown>, context: JobContext) {
   const checkpoint = await latestCheckpoint(context.store, input.key);
   let state = checkpoint
     ? Buffer.from(await context.store.getBytes(checkpoint.blob))
-    : digest('begin', digests(input), params.stage, params.epoch, params.lambda, params.seed);
+    : digest('begin', digests(input), params.stage, params.epoch, params.lambda, params.seed, params.optimizer);
   for (let batch = checkpoint?.position[0] ?? 0; batch < MICRO_BATCHES; batch++) {
     const save = async () =>
       batch > 0 &&

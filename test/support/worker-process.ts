@@ -39,12 +39,12 @@ export class WorkerProcess {
   }
 
   /** The trainer that this worker has started; waits for it. */
-  async trainer(): Promise<ProcessIdentity> {
+  async trainer(seconds = 30): Promise<ProcessIdentity> {
     let found: ProcessIdentity | undefined;
     await until(() => {
       found = this.#children()[0];
       return found !== undefined;
-    });
+    }, seconds);
     return found as ProcessIdentity;
   }
 
