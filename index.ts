@@ -122,6 +122,7 @@ export {
   encodeWindows,
   type TableName,
 } from './datasets/tables.ts';
+export { dataConverter } from './encryption/data-converter.ts';
 export { SoftflowError, type SoftflowErrorOptions } from './errors.ts';
 export {
   type ConfigDifference,

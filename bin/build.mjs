@@ -11,7 +11,7 @@ import { checkImports } from './check-imports.mjs';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const STAMP = '.build-stamp';
 /** Files that the sources read at run time and that go to dist/ as they are. */
-const COPIED = new Set(['.css', '.html', '.sql', '.svg']);
+const COPIED = new Set(['.cjs', '.css', '.html', '.sql', '.svg']);
 
 /**
  * Brings `dist/` up to date with the sources; returns whether it had to. Sources are transpiled only: types are the

@@ -11,6 +11,7 @@ const ALLOWED = {
     'workflows/duration.ts',
     'datasets',
     'workers',
+    'encryption',
     'report',
     'artifacts',
     'setup',
@@ -18,7 +19,7 @@ const ALLOWED = {
     'types:workflows',
     'types:activities',
   ],
-  client: ['workflows', 'artifacts', 'types:activities'],
+  client: ['workflows', 'artifacts', 'encryption', 'types:activities'],
   workflows: ['types:activities', 'types:artifacts'],
   activities: ['model', 'datasets', 'artifacts', 'report'],
   workers: [
@@ -26,12 +27,15 @@ const ALLOWED = {
     'model',
     'artifacts',
     'setup',
+    'encryption',
     'client/connect.ts',
+    'client/tls-probe.ts',
     'telemetry',
     'sinks',
     'workflows/task-queues.ts',
     'types:datasets',
   ],
+  encryption: [],
   sinks: ['types:activities', 'types:artifacts', 'types:workflows'],
   telemetry: ['types:activities', 'types:workflows'],
   report: ['artifacts', 'datasets/schemas.ts'],
@@ -45,7 +49,10 @@ const ALLOWED = {
 /** Packages that only some folders may import: the tensor library and Temporal. */
 const PACKAGES = [
   { pattern: /^@tensorflow\//, folders: ['model'] },
-  { pattern: /^@temporalio\//, folders: ['activities', 'cli', 'client', 'workers', 'workflows', 'setup'] },
+  {
+    pattern: /^@temporalio\//,
+    folders: ['activities', 'cli', 'client', 'encryption', 'workers', 'workflows', 'setup'],
+  },
 ];
 
 const IMPORT =

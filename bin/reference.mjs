@@ -15,6 +15,7 @@ const MAX_LINES = 90;
 const SECTIONS = {
   cli: 'Configs, exports, recommendations',
   client: 'Runs, releases, schedules',
+  encryption: 'Encrypted payloads',
   workers: 'Servers and workers',
   activities: 'Activities',
   artifacts: 'The store',

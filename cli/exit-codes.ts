@@ -21,6 +21,7 @@ const BY_CODE: [prefix: string, code: number][] = [
   ['USAGE', EXIT.usage],
   ['TEMPORAL_CONFIG_INVALID', EXIT.usage],
   ['TEMPORAL_INSECURE', EXIT.usage],
+  ['ENCRYPTION_KEYS_INVALID', EXIT.usage],
   ['RUN_NOT_FOUND', EXIT.usage],
   ['RUN_AMBIGUOUS', EXIT.usage],
   ['SCHEDULE_', EXIT.usage],

@@ -12,6 +12,7 @@ import { registerReleases } from './release-commands.ts';
 import { addResultCommands } from './result-commands.ts';
 import { addRunCommands } from './run-commands.ts';
 import { registerSchedules } from './schedule-commands.ts';
+import { registerSecurity } from './security-commands.ts';
 import { addStoreCommands } from './store-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
@@ -72,6 +73,7 @@ function buildProgram(terminal: Terminal, setCode: (code: number) => void): Comm
   registerPlanning(registry);
   addCommands(registry);
   registerReleases(registry);
+  registerSecurity(registry);
   program.addHelpText('after', `\n${EXIT_CODES}`);
   return program;
 }

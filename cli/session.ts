@@ -103,7 +103,12 @@ export async function findTarget(): Promise<TemporalTarget | undefined> {
 }
 
 async function findServer(embedded: 'start' | 'if running'): Promise<Server | undefined> {
-  const { configuredTarget } = await import('../client/connect.ts');
+  const [{ configuredTarget }, { encryptionKeys }] = await Promise.all([
+    import('../client/connect.ts'),
+    import('../encryption/keys.ts'),
+  ]);
+  // Told now: a server that is started with keys that cannot be read would only look as if it did not start.
+  encryptionKeys();
   const target = configuredTarget();
   if (target) return { target };
   const { ensureEmbedded, findEmbedded } = await import('../workers/embedded.ts');

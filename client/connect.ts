@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import type { Client, ConnectionOptions } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { SoftflowError } from '../errors.ts';
+import { probeTls } from './tls-probe.ts';
 
 /** Where the Temporal server is and how to speak to it. */
 export interface TemporalTarget {
@@ -14,6 +15,8 @@ export interface TemporalTarget {
 /** Names the variable that allows a server on another machine without TLS. */
 const INSECURE = 'SOFTFLOW_INSECURE';
 const CONNECT_TIMEOUT = '10 seconds';
+/** gRPC's statuses 16 and 7, as both of the SDK's clients spell them. */
+const DENIED = /unauthenticated|permission.?denied|valid authentication credentials|does not have permission/i;
 
 /**
  * The server that Temporal's own environment configuration names (variables, profiles of `temporal.toml`); undefined when
@@ -34,28 +37,52 @@ export function configuredTarget(env: Record<string, string | undefined> = proce
   };
 }
 
-/** @throws SoftflowError `TEMPORAL_UNREACHABLE` when nothing answers in time, retryable */
+/**
+ * A client whose payloads are encrypted where the environment names keys.
+ *
+ * @throws SoftflowError `TEMPORAL_UNREACHABLE` when nothing answers in time, retryable; `TEMPORAL_TLS_FAILED`,
+ * `TEMPORAL_DENIED`, `ENCRYPTION_KEYS_INVALID`
+ */
 export async function connect(
   target: TemporalTarget,
   connectTimeout: NonNullable<ConnectionOptions['connectTimeout']> = CONNECT_TIMEOUT,
 ): Promise<Client> {
   // Loaded here only: most of a command's start-up, and many a command finds no server.
-  const { Client, Connection } = await import('@temporalio/client');
+  const [{ Client, Connection }, { dataConverter }] = await Promise.all([
+    import('@temporalio/client'),
+    import('../encryption/data-converter.ts'),
+  ]);
+  const converter = dataConverter();
   const { namespace, ...options } = target;
+  await probeTls(target);
   const connection = await Connection.connect({ ...options, connectTimeout }).catch((cause: Error) => {
     throw unreachable(target.address, cause);
   });
-  return new Client({ connection, namespace });
+  return new Client({ connection, namespace, dataConverter: converter });
 }
 
+/** Why a first call failed: nobody answers, or somebody who does not know us. */
 export function unreachable(address: string, cause: unknown): SoftflowError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = reasonOf(cause);
+  if (DENIED.test(reason))
+    return new SoftflowError(
+      'TEMPORAL_DENIED',
+      `The Temporal server at ${address} refuses this client (${reason}). Check TEMPORAL_API_KEY and TEMPORAL_NAMESPACE, or the ` +
+        'profile, and what the key may do.',
+      { details: { address }, cause },
+    );
   return new SoftflowError(
     'TEMPORAL_UNREACHABLE',
     `No Temporal server answers at ${address} (${reason}). Start it, correct TEMPORAL_ADDRESS or the profile, or unset ` +
       'it to use the embedded server.',
     { retryable: true, details: { address }, cause },
   );
+}
+
+/** The SDK's own error says only that it failed; why is what caused it. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? reasonOf(error.cause) : error.message;
 }
 
 function readConfig(env: Record<string, string | undefined>) {

@@ -138,9 +138,10 @@ export class Runs {
     const phase = CLOSED[description.status.name];
     if (phase) return { status: closed(recorded, phase, description), progress: [], ...elapsed(description) };
     const live = await this.#query(runId);
-    const { pendingActivities } = await import('./pending-activities.ts');
-    const { progress, notice } = pendingActivities(description);
-    const hint = live ? notice : 'No worker answers for the workflow; the run waits until one is started.';
+    const { pendingActivities, silenceOf } = await import('./pending-activities.ts');
+    const { payloadCodecs } = this.#requireClient().options.loadedDataConverter;
+    const { progress, notice } = await pendingActivities(description, payloadCodecs);
+    const hint = live ? notice : silenceOf(description);
     return { status: live ?? recorded, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}) };
   }
 

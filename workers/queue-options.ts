@@ -1,3 +1,4 @@
+import type { DataConverter } from '@temporalio/common';
 import type { WorkerOptions } from '@temporalio/worker';
 import { type Activities, LIGHT_ACTIVITIES, LONG_ACTIVITIES } from '../activities/create-activities.ts';
 import { HEARTBEAT_THROTTLE, QUEUE_OF_STEP, type QueueKind, queueName } from '../workflows/task-queues.ts';
@@ -14,12 +15,13 @@ export async function queueOptions(
   kind: QueueKind,
   base: string,
   activities: Activities,
+  converter: DataConverter = {},
 ): Promise<Omit<WorkerOptions, 'connection'>> {
   const taskQueue = queueName(kind, base);
   if (kind === 'workflow') {
     return {
       taskQueue,
-      workflowBundle: await workflowBundle(),
+      workflowBundle: await workflowBundle(converter),
       activities: lightActivities(activities),
       maxCachedWorkflows: 100,
       workflowThreadPoolSize: 1,

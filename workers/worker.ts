@@ -1,5 +1,7 @@
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { type TemporalTarget, unreachable } from '../client/connect.ts';
+import { probeTls } from '../client/tls-probe.ts';
+import { dataConverter } from '../encryption/data-converter.ts';
 import { DEFAULT_TASK_QUEUE, type QueueKind } from '../workflows/task-queues.ts';
 import { activityMetrics } from './activity-metrics.ts';
 import { type MachineOptions, machineActivities } from './machine-activities.ts';
@@ -28,19 +30,24 @@ export interface RunningWorker extends WorkerHealth, MeasuredWorker {
  * Starts the Temporal workers of one process, one a queue. SIGTERM, SIGINT and `shutdown` end them gracefully: steps are
  * drained to their next border and go on elsewhere, or here after the next start.
  *
- * @throws SoftflowError `TEMPORAL_UNREACHABLE`, `REPLACEMENT_INVALID`, and those of the store
+ * @throws SoftflowError `TEMPORAL_UNREACHABLE`, `TEMPORAL_TLS_FAILED`, `TEMPORAL_DENIED`, `ENCRYPTION_KEYS_INVALID`,
+ * `REPLACEMENT_INVALID`, and those of the store
  */
 export async function startWorker(options: SoftflowWorkerOptions): Promise<RunningWorker> {
   const { target, queues, taskQueue = DEFAULT_TASK_QUEUE, ...machine } = options;
+  const converter = dataConverter();
   const { activities, trainer, store, metrics } = await machineActivities(machine);
   const { namespace, ...connectionOptions } = target;
+  await probeTls(target);
   const connection = await NativeConnection.connect(connectionOptions).catch((cause: unknown) => {
     throw unreachable(target.address, cause);
   });
   const interceptors = { activity: [activityMetrics(metrics)] };
-  const shared = { connection, namespace, interceptors, shutdownGraceTime: SHUTDOWN_GRACE };
+  const shared = { connection, namespace, interceptors, dataConverter: converter, shutdownGraceTime: SHUTDOWN_GRACE };
   const workers = await Promise.all(
-    queues.map(async (kind) => Worker.create({ ...shared, ...(await queueOptions(kind, taskQueue, activities)) })),
+    queues.map(async (kind) =>
+      Worker.create({ ...shared, ...(await queueOptions(kind, taskQueue, activities, converter)) }),
+    ),
   );
   const members = workers.map((worker) => memberOf(worker));
   const run = async () => {

@@ -9,23 +9,41 @@ import { packageRoot } from '../setup/paths.ts';
 const extension = extname(import.meta.url);
 /** The module of softflow's workflows, for `workflowsPath` of a Temporal worker that bundles them itself. */
 export const workflowsPath: string = fileURLToPath(new URL(`../workflows/index${extension}`, import.meta.url));
-/** Beside the built workflows; the next build removes it with everything else that it did not make. */
-const BUNDLE = fileURLToPath(new URL('../workflows/bundle.cjs', import.meta.url));
 const STAMP = fileURLToPath(new URL('../.build-stamp', import.meta.url));
 
-let made: Promise<WorkflowBundleOption> | undefined;
+const made = new Map<string, Promise<WorkflowBundleOption>>();
 
-/** The workflows as one script, for `workflowBundle` of a Temporal worker. Bundling takes seconds, so it is done once a process, and once a build in `dist/`. */
-export function workflowBundle(): Promise<WorkflowBundleOption> {
-  made ??= existsSync(BUNDLE) ? Promise.resolve({ codePath: BUNDLE }) : makeBundle();
-  return made;
+/**
+ * The workflows as one script, for `workflowBundle` of a Temporal worker. Bundling takes seconds, so it is done once a process,
+ * and once a build in `dist/`.
+ *
+ * @param converter how the worker writes payloads; a failure converter runs in the workflows and is a part of the script
+ */
+export function workflowBundle(converter: { failureConverterPath?: string } = {}): Promise<WorkflowBundleOption> {
+  const { failureConverterPath } = converter;
+  const path = keptPath(failureConverterPath);
+  const found = made.get(path);
+  if (found) return found;
+  const bundle = existsSync(path) ? Promise.resolve({ codePath: path }) : makeBundle(path, failureConverterPath);
+  made.set(path, bundle);
+  return bundle;
 }
 
-async function makeBundle(): Promise<WorkflowBundleOption> {
+/** Beside the built workflows; the next build removes it with everything else that it did not make. */
+function keptPath(failureConverterPath?: string): string {
+  const name = failureConverterPath === undefined ? 'bundle' : 'bundle-encrypted';
+  return fileURLToPath(new URL(`../workflows/${name}.cjs`, import.meta.url));
+}
+
+async function makeBundle(path: string, failureConverterPath?: string): Promise<WorkflowBundleOption> {
   const before = await readStamp();
-  const bundled = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') });
+  const bundled = await bundleWorkflowCode({
+    workflowsPath,
+    logger: new DefaultLogger('ERROR'),
+    ...(failureConverterPath === undefined ? {} : { failureConverterPath }),
+  });
   const code = withoutMachinePaths(bundled.code);
-  if (before !== undefined) await keep(code, before).catch(() => {});
+  if (before !== undefined) await keep(path, code, before).catch(() => {});
   return { code };
 }
 
@@ -37,10 +55,10 @@ function withoutMachinePaths(code: string): string {
 }
 
 /** For the next start. A folder that cannot be written, or that was built anew meanwhile, keeps nothing. */
-async function keep(code: string, stamp: string): Promise<void> {
-  const temporary = `${BUNDLE}.${randomBytes(4).toString('hex')}`;
+async function keep(path: string, code: string, stamp: string): Promise<void> {
+  const temporary = `${path}.${randomBytes(4).toString('hex')}`;
   await writeFile(temporary, code);
-  if ((await readStamp()) === stamp) await rename(temporary, BUNDLE);
+  if ((await readStamp()) === stamp) await rename(temporary, path);
   else await rm(temporary);
 }
 

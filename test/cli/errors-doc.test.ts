@@ -13,6 +13,7 @@ const FOLDERS = [
   'datasets',
   'artifacts',
   'workers',
+  'encryption',
   'report',
   'ui',
   'setup',

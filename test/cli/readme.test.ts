@@ -31,7 +31,7 @@ describe('the README', () => {
     const files = readdirSync(join(root, 'cli')).filter((name) => /(^program|-commands)\.ts$/.test(name));
     const program = files.map((name) => readFileSync(join(root, 'cli', name), 'utf8')).join('\n');
     const table = section('Commands').match(/^\| `[^|]+\|/gm) ?? [];
-    const commands = table.flatMap((cell) => [...cell.matchAll(/`(?:softflow )?([a-z]+)/g)].map((match) => match[1]));
+    const commands = table.flatMap((cell) => [...cell.matchAll(/`(?:softflow )?([a-z-]+)/g)].map((match) => match[1]));
     expect(commands).toContain('doctor');
     for (const command of commands) expect(program).toMatch(new RegExp(`['(]${command}[ '<]`));
   });

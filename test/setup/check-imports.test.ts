@@ -9,6 +9,7 @@ const FOLDERS = [
   'workflows',
   'activities',
   'workers',
+  'encryption',
   'report',
   'ui',
   'model',
