@@ -41,7 +41,8 @@ export function printError(error: unknown, terminal: Terminal): void {
   else if (!(error instanceof SoftflowError)) terminal.err('Set SOFTFLOW_DEBUG=1 to see where it happened.');
 }
 
-function buildProgram(terminal: Terminal, setCode: (code: number) => void): Command {
+/** Every command with its options; `setCode` is told how the one that was chosen ended. */
+export function buildProgram(terminal: Terminal, setCode: (code: number) => void = () => {}): Command {
   const program = new Command('softflow')
     .description('SOFT (Self-Optimized Fine-Tuning) for LLM-based recommenders as durable workflows with exact resume.')
     .version(packageVersion(), '-V, --version', 'print the version')

@@ -27,8 +27,9 @@ export function registerReleases({ command, run, terminal }: Registry): void {
     'softflow reject nightly-3f2a --reason "answers repeat themselves"',
   )
     .requiredOption('--reason <text>', 'why, for the audit table')
+    .addOption(jsonOption())
     .action(
-      run(async (name: string, options: { reason: string }) => {
+      run(async (name: string, options: { reason: string; json?: boolean }) => {
         const { reject } = await import('./commands/releases.ts');
         return reject(name, options, terminal);
       }),

@@ -48,6 +48,7 @@ export function registerSchedules({ program, run, terminal }: Registry): void {
   )
     .option('--no-pause-on-failure', 'go on after a retrain that failed')
     .addOption(setOption())
+    .addOption(jsonOption())
     .action(action('update'));
 
   command('list', 'the schedules of this server', 'softflow schedule list', 'softflow schedule list --json')
@@ -63,12 +64,15 @@ export function registerSchedules({ program, run, terminal }: Registry): void {
     .action(action('describe'));
   command('pause <name>', 'start nothing more', 'softflow schedule pause nightly --note "new catalogue on Friday"')
     .option('--note <text>', 'why')
+    .addOption(jsonOption())
     .action(action('pause'));
   command('unpause <name>', 'start again at its times', 'softflow schedule unpause nightly')
     .option('--note <text>', 'why')
+    .addOption(jsonOption())
     .action(action('unpause'));
   command('trigger <name>', 'retrain once now, on the data as of now', 'softflow schedule trigger nightly')
     .addOption(overlapOption("what happens while another retrain is at work (default: the schedule's own)"))
+    .addOption(jsonOption())
     .action(action('trigger'));
   command(
     'backfill <name>',
@@ -78,12 +82,11 @@ export function registerSchedules({ program, run, terminal }: Registry): void {
     .requiredOption('--from <time>', 'a date or an RFC 3339 instant')
     .requiredOption('--to <time>', 'a date or an RFC 3339 instant')
     .addOption(overlapOption('one after another by default').default('buffer-all'))
+    .addOption(jsonOption())
     .action(action('backfill'));
-  command(
-    'delete <name>',
-    'remove the schedule; what it has started goes on',
-    'softflow schedule delete nightly',
-  ).action(action('remove'));
+  command('delete <name>', 'remove the schedule; what it has started goes on', 'softflow schedule delete nightly')
+    .addOption(jsonOption())
+    .action(action('remove'));
 }
 
 function timesAndPolicies(command: Command): Command {

@@ -52,11 +52,16 @@ function printOutcome(outcome: PromotionOutcome, terminal: Terminal): void {
   if (viewFault) terminal.err(`The folder for servers is not up to date: ${oneLine(viewFault, 500)}`);
 }
 
-export async function reject(name: string, { reason }: { reason: string }, terminal: Terminal): Promise<number> {
+export async function reject(
+  name: string,
+  { reason, json }: { reason: string; json?: boolean },
+  terminal: Terminal,
+): Promise<number> {
   return withSession('if running', async ({ runs, releases }) => {
     const runId = await runs.find(name);
     await (await releases()).reject(runId, { by: whoAmI(), reason });
-    terminal.out(`${runId} is rejected; what is current stays.`);
+    const outcome = { runId, decision: 'rejected', why: reason };
+    terminal.out(json ? JSON.stringify(outcome, null, 2) : `${runId} is rejected; what is current stays.`);
     return EXIT.ok;
   });
 }

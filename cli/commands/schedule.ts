@@ -8,7 +8,10 @@ import { openSession } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
-export interface UpdateOptions {
+interface JsonOption {
+  json?: boolean;
+}
+export interface UpdateOptions extends JsonOption {
   cron?: string;
   every?: string;
   tz?: string;
@@ -17,10 +20,10 @@ export interface UpdateOptions {
   pauseOnFailure?: boolean;
   set: string[];
 }
-export interface CreateOptions extends UpdateOptions {
-  json?: boolean;
+interface NoteOption extends JsonOption {
+  note?: string;
 }
-export interface BackfillOptions {
+export interface BackfillOptions extends JsonOption {
   from: string;
   to: string;
   overlap: Overlap;
@@ -41,7 +44,7 @@ async function withSchedules<T>(work: (schedules: Schedules) => Promise<T>): Pro
 export async function create(
   name: string,
   recipe: string,
-  options: CreateOptions,
+  options: UpdateOptions,
   terminal: Terminal,
 ): Promise<number> {
   const change = changeOf(recipe, options);
@@ -69,7 +72,12 @@ export async function update(
 ): Promise<number> {
   const change: ScheduleChange = recipe === undefined ? timesOf(options) : changeOf(recipe, options);
   await withSchedules((schedules) => schedules.update(name, change));
-  terminal.out(`Schedule ${name} is changed. See: softflow schedule describe ${name}`);
+  return tell(name, 'updated', `is changed. See: softflow schedule describe ${name}`, options, terminal);
+}
+
+/** What was done to a schedule, as a sentence or as JSON. */
+function tell(schedule: string, event: string, sentence: string, { json }: JsonOption, terminal: Terminal): number {
+  terminal.out(json ? JSON.stringify({ schedule, event }) : `Schedule ${schedule} ${sentence}`);
   return EXIT.ok;
 }
 
@@ -130,36 +138,34 @@ function described(view: ScheduleView): string[] {
   return [...lines, ...retrains];
 }
 
-export async function pause(name: string, { note }: { note?: string }, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.pause(name, note));
-  terminal.out(
-    `Schedule ${name} is paused; what is at work goes on. To start again: softflow schedule unpause ${name}`,
-  );
-  return EXIT.ok;
+export async function pause(name: string, options: NoteOption, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.pause(name, options.note));
+  const sentence = `is paused; what is at work goes on. To start again: softflow schedule unpause ${name}`;
+  return tell(name, 'paused', sentence, options, terminal);
 }
 
-export async function unpause(name: string, { note }: { note?: string }, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.unpause(name, note));
-  terminal.out(`Schedule ${name} starts again at its times.`);
-  return EXIT.ok;
+export async function unpause(name: string, options: NoteOption, terminal: Terminal): Promise<number> {
+  await withSchedules((schedules) => schedules.unpause(name, options.note));
+  return tell(name, 'unpaused', 'starts again at its times.', options, terminal);
 }
 
-export async function trigger(name: string, { overlap }: { overlap?: Overlap }, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.trigger(name, overlap));
-  terminal.out(`Schedule ${name} is asked for a retrain now. What becomes of it: softflow schedule describe ${name}`);
-  return EXIT.ok;
+export async function trigger(
+  name: string,
+  options: JsonOption & { overlap?: Overlap },
+  terminal: Terminal,
+): Promise<number> {
+  await withSchedules((schedules) => schedules.trigger(name, options.overlap));
+  const sentence = `is asked for a retrain now. What becomes of it: softflow schedule describe ${name}`;
+  return tell(name, 'triggered', sentence, options, terminal);
 }
 
 export async function backfill(name: string, options: BackfillOptions, terminal: Terminal): Promise<number> {
   await withSchedules((schedules) => schedules.backfill(name, options.from, options.to, options.overlap));
-  terminal.out(
-    `Schedule ${name} makes up for ${options.from} to ${options.to}. See: softflow schedule describe ${name}`,
-  );
-  return EXIT.ok;
+  const sentence = `makes up for ${options.from} to ${options.to}. See: softflow schedule describe ${name}`;
+  return tell(name, 'backfilled', sentence, options, terminal);
 }
 
-export async function remove(name: string, _options: object, terminal: Terminal): Promise<number> {
+export async function remove(name: string, options: JsonOption, terminal: Terminal): Promise<number> {
   await withSchedules((schedules) => schedules.delete(name));
-  terminal.out(`Schedule ${name} is removed; what it has started goes on.`);
-  return EXIT.ok;
+  return tell(name, 'deleted', 'is removed; what it has started goes on.', options, terminal);
 }

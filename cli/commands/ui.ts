@@ -16,12 +16,14 @@ export interface UiCommandOptions {
 export async function ui({ port, host, json }: UiCommandOptions, terminal: Terminal): Promise<number> {
   const source = new LastingSource({ storeRoot: STORE_FOLDER, findTarget });
   const running = await startUi(source, { port: parsePort('--port', port), address: host });
+  // Listened for before the address is told: whoever reads that may end it at once.
+  const ended = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
   try {
     if (json) terminal.out(JSON.stringify({ url: running.url }));
     else terminal.out(`${running.url}  read only; Ctrl-C ends it`);
     if (!isLoopback(host))
       terminal.err('Whoever reaches this address can read the runs of this folder: there is no password.');
-    await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
+    await ended;
     return EXIT.ok;
   } finally {
     await running.close();
