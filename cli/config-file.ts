@@ -38,7 +38,7 @@ export function loadConfigFile(path: string, options: LoadOptions = {}): LoadedC
 }
 
 function shownPath(file: string, cwd: string): string {
-  const near = relative(cwd, file);
+  const near = relative(cwd, file) || '.';
   return near.startsWith('..') ? file : near;
 }
 
