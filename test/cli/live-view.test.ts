@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Progress } from '../../activities/contracts.ts';
 import { followRun } from '../../cli/follow-run.ts';
-import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun } from '../../cli/live-view.ts';
+import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun, renderShort } from '../../cli/live-view.ts';
 import { paintFor, type Terminal } from '../../cli/terminal.ts';
 import { stageState } from '../../client/run-stages.ts';
 import type { RunStatus, StepStatus } from '../../workflows/run-state.ts';
@@ -55,6 +55,14 @@ describe('the live view', () => {
       '  test',
       '  release',
       '  report',
+      '  loss 1.53   validation HR@10 0.0125   existing titles 0.4',
+    ]);
+  });
+
+  it('shows one run among several by what is at work', () => {
+    expect(renderShort(run, 140, plain)).toEqual([
+      'demo-1 running 1 h 02 min',
+      '> sft          SFT epoch 2: train  [###-------------]  18 %  4 min 15 s left  1.63 windows/s  epoch 2, step 3/16, micro-batch 1/2',
       '  loss 1.53   validation HR@10 0.0125   existing titles 0.4',
     ]);
   });
@@ -226,6 +234,16 @@ describe('following a run', () => {
     };
     expect(await follow(60_000)).toBe(0);
     expect(await follow(1)).toBe(1);
+  });
+
+  it('waits also when it is the cause of the error that says so', async () => {
+    const looks = [Object.assign(new Error('Failed to describe'), { cause: Object.assign(new Error(), { code: 14 }) })];
+    const look = async () => {
+      const error = looks.shift();
+      if (error) throw error;
+      return completed;
+    };
+    expect(await followRun(look, terminal().open, { pollMs: 1 })).toBe(completed);
   });
 
   it('fails when the server stays silent, and at once on any other error', async () => {
