@@ -125,8 +125,12 @@ function download(gradients: Map<string, Tensor2D>): Map<string, Float32Array> {
   const tensors = [...gradients.values()];
   const whole = tidy(() => tf.concat(tensors.map((tensor) => tf.reshape(tensor, [-1]))));
   const values = whole.dataSync() as Float32Array;
+  const read = new Map<string, Float32Array>();
   let at = 0;
-  const read = [...gradients].map(([name, { size }]): [string, Float32Array] => [name, values.slice(at, (at += size))]);
+  for (const [name, { size }] of gradients) {
+    read.set(name, values.slice(at, at + size));
+    at += size;
+  }
   tf.dispose([whole, ...tensors]);
-  return new Map(read);
+  return read;
 }
