@@ -125,7 +125,8 @@ export class DisturbedRun {
     if (victims !== 'trainer') worker.process.kill(signal);
     this.holds.release(index);
     if (victims !== 'trainer') await worker.exited;
-    await gone(trainer);
+    // It may be in the middle of a micro-batch.
+    await gone(trainer, 120);
     const drainSeconds = (performance.now() - began) / 1000;
     if (victims !== 'trainer') this.addWorker();
     const strictlyBetween = inside && (checkpoint !== undefined || savedTiles > 0);
