@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { SoftflowError } from '../errors.ts';
 import { packageVersion } from '../setup/paths.ts';
 import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
+import { traceCommand } from './command-trace.ts';
 import type { UiCommandOptions } from './commands/ui.ts';
 import type { WorkerCommandOptions } from './commands/worker.ts';
 import { addDataCommands } from './data-commands.ts';
@@ -18,6 +19,13 @@ import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
 /** Runs a command and returns its exit code; what the command needs is loaded only once it is chosen. */
 export async function runCli(argv: readonly string[], terminal: Terminal = openTerminal()): Promise<number> {
+  const endTrace = await traceCommand(argv);
+  const code = await parseAndRun(argv, terminal);
+  await endTrace(code);
+  return code;
+}
+
+async function parseAndRun(argv: readonly string[], terminal: Terminal): Promise<number> {
   let code: number = EXIT.ok;
   const program = buildProgram(terminal, (result) => {
     code = result;

@@ -48,9 +48,10 @@ export async function connect(
   connectTimeout: NonNullable<ConnectionOptions['connectTimeout']> = CONNECT_TIMEOUT,
 ): Promise<Client> {
   // Loaded here only: most of a command's start-up, and many a command finds no server.
-  const [{ Client, Connection }, { dataConverter }] = await Promise.all([
+  const [{ Client, Connection }, { dataConverter }, { traceHeader }] = await Promise.all([
     import('@temporalio/client'),
     import('../encryption/data-converter.ts'),
+    import('./trace-header.ts'),
   ]);
   const converter = dataConverter();
   const { namespace, ...options } = target;
@@ -58,7 +59,7 @@ export async function connect(
   const connection = await Connection.connect({ ...options, connectTimeout }).catch((cause: Error) => {
     throw unreachable(target.address, cause);
   });
-  return new Client({ connection, namespace, dataConverter: converter });
+  return new Client({ connection, namespace, dataConverter: converter, interceptors: { workflow: [traceHeader] } });
 }
 
 /** Why a first call failed: nobody answers, or somebody who does not know us. */

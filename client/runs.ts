@@ -9,6 +9,7 @@ import { plannedSteps } from '../workflows/run-plan.ts';
 import { initialState, type RunPhase, type RunStatus, toStatus } from '../workflows/run-state.ts';
 import type { softWorkflow } from '../workflows/soft-workflow.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
+import { searchAttributes } from './search-attributes.ts';
 
 export interface RunsOptions {
   /** Absent where only the store can be asked. */
@@ -183,6 +184,7 @@ export class Runs {
         workflowIdConflictPolicy: 'FAIL',
         staticSummary: `SOFT run ${config.name}`,
         memo: { name: config.name, tags: config.tags },
+        ...(await searchAttributes(this.#requireClient(), config)),
         args: [{ config, ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) }],
       });
     } catch (error) {

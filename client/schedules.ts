@@ -27,6 +27,7 @@ import {
   toTemporal,
 } from './schedule-spec.ts';
 import { type ScheduledRun, scheduledRun } from './scheduled-runs.ts';
+import { searchAttributes } from './search-attributes.ts';
 
 export interface SchedulesOptions {
   client: Client;
@@ -99,7 +100,7 @@ export class Schedules {
       scheduleId: requireScheduleName(name),
       spec: compileSpec(input),
       policies: compilePolicies(input),
-      action: this.#action(name, config, recipe),
+      action: await this.#action(name, config, recipe),
     };
     await this.#asking(name, () => this.#client.schedule.create<typeof retrainWorkflow>(options));
   }
@@ -153,7 +154,7 @@ export class Schedules {
   /** @throws SoftflowError `SCHEDULE_NOT_FOUND`, `SCHEDULE_INVALID` */
   async update(name: string, change: ScheduleChange): Promise<void> {
     const compiled = compileChange(change);
-    const action = change.config && this.#action(name, change.config, change.recipe);
+    const action = change.config && (await this.#action(name, change.config, change.recipe));
     type Action = NonNullable<typeof action>;
     await this.#asking(name, () =>
       this.#handle(name).update<typeof retrainWorkflow>((previous) => ({
@@ -210,7 +211,7 @@ export class Schedules {
     return this.#asking(name, () => this.#handle(name).describe());
   }
 
-  #action(name: string, config: RunConfig, recipe?: string) {
+  async #action(name: string, config: RunConfig, recipe?: string) {
     const heartbeatTimeoutSeconds = this.#heartbeatTimeoutSeconds;
     const input: RetrainInput = {
       config,
@@ -224,6 +225,7 @@ export class Schedules {
       workflowId: name,
       taskQueue: this.#taskQueue,
       staticSummary: `retrain ${name}`,
+      ...(await searchAttributes(this.#client, config)),
       args: [input] as [RetrainInput],
     };
   }

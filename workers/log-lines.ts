@@ -1,5 +1,6 @@
 import { activityInfo } from '@temporalio/activity';
 import type { StepInput } from '../activities/contracts.ts';
+import { currentTraceId } from './activity-traces.ts';
 
 /** One line of a worker's log: JSON, so that `softflow logs` and other tools find what belongs to a run. */
 export interface LogLine {
@@ -15,12 +16,14 @@ export interface LogLine {
   step?: string;
   key?: string;
   attempt?: number;
+  /** Id of the OpenTelemetry trace, where there are traces. */
+  trace?: string;
   /** The error that an SDK message is about. */
   error?: string;
 }
 
 /** What a line of a step belongs to. */
-export type LogIds = Pick<LogLine, 'run' | 'step' | 'key' | 'attempt'>;
+export type LogIds = Pick<LogLine, 'run' | 'step' | 'key' | 'attempt' | 'trace'>;
 
 export function writeLogLine(line: Omit<LogLine, 'time' | 'pid'>): void {
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), pid: process.pid, ...line })}\n`);
@@ -28,7 +31,8 @@ export function writeLogLine(line: Omit<LogLine, 'time' | 'pid'>): void {
 
 /** Ids of the step that a trainer is handed, with the attempt where it is an activity's. */
 export function idsOf({ circumstances, step, key }: StepInput<unknown>): LogIds {
-  return { run: circumstances.runId, step, key, ...attemptNow() };
+  const trace = currentTraceId();
+  return { run: circumstances.runId, step, key, ...attemptNow(), ...(trace ? { trace } : {}) };
 }
 
 function attemptNow(): { attempt?: number } {

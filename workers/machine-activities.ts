@@ -3,7 +3,9 @@ import type { Replacements } from '../activities/replace.ts';
 import { openStore, type Store } from '../artifacts/store.ts';
 import { packageVersion } from '../setup/paths.ts';
 import { Sinks } from '../sinks/sinks.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 import { WorkerMetrics } from '../telemetry/worker-metrics.ts';
+import { trainerTraces } from './activity-traces.ts';
 import type { BackendChoice } from './backend-choices.ts';
 import { machineMemory } from './estimator.ts';
 import { writeLogLine } from './log-lines.ts';
@@ -36,12 +38,10 @@ export interface Machine {
  *
  * @throws SoftflowError `REPLACEMENT_INVALID`, and those of the store
  */
-export async function machineActivities({
-  storeRoot,
-  backend,
-  replace = {},
-  jobsModule,
-}: MachineOptions): Promise<Machine> {
+export async function machineActivities(
+  { storeRoot, backend, replace = {}, jobsModule }: MachineOptions,
+  tracing?: Tracing,
+): Promise<Machine> {
   const store = await openStore(storeRoot, { create: true });
   const metrics = new WorkerMetrics({
     version: packageVersion(),
@@ -53,6 +53,7 @@ export async function machineActivities({
     {
       died: (death) => metrics.trainerDied(death),
       saved: ({ seconds, bytes }) => metrics.checkpointSaved(seconds, bytes),
+      ...(tracing ? trainerTraces(tracing) : {}),
     },
   );
   metrics.watchTrainer(trainer);

@@ -13,7 +13,7 @@ export function jsonLogger(): DefaultLogger {
 }
 
 function lineOf({ level, message, meta }: LogEntry): Omit<LogLine, 'time' | 'pid'> | undefined {
-  const { sdkComponent, workflowId, activityType, attempt, key, error } = meta ?? {};
+  const { sdkComponent, workflowId, activityType, attempt, key, trace, error } = meta ?? {};
   const ofStep = typeof activityType === 'string' && activityType in QUEUE_OF_STEP;
   // A step tells its own beginning and end; of everything else only warnings are news.
   if (ofStep ? key === undefined : level === 'INFO' || sdkComponent === 'activity') return undefined;
@@ -25,6 +25,7 @@ function lineOf({ level, message, meta }: LogEntry): Omit<LogLine, 'time' | 'pid
     ...(typeof activityType === 'string' ? { step: activityType } : {}),
     ...(typeof key === 'string' ? { key } : {}),
     ...(typeof attempt === 'number' ? { attempt } : {}),
+    ...(typeof trace === 'string' ? { trace } : {}),
     ...(error instanceof Error ? { error: error.message } : {}),
   };
 }

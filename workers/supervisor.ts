@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { connect, type TemporalTarget } from '../client/connect.ts';
 import { SoftflowError } from '../errors.ts';
+import { ATTRIBUTES } from '../workflows/attribute-names.ts';
 import type { QueueKind } from '../workflows/task-queues.ts';
 import type { BackendChoice } from './backend-choices.ts';
 import { type DevState, devPaths, readDevState, removeDevState, writeDevState } from './dev-state.ts';
@@ -196,7 +197,23 @@ export async function answers(target: TemporalTarget, patience: '1 second' | '5 
 function serverArguments({ address, uiUrl }: DevState, database: string): string[] {
   const ports = ['--port', String(portOf(address)), '--ui-port', String(portOf(uiUrl))];
   const loopback = ['--ip', '127.0.0.1', '--ui-ip', '127.0.0.1'];
-  return ['server', 'start-dev', ...loopback, ...ports, '--db-filename', database, '--log-level', 'warn'];
+  return [
+    'server',
+    'start-dev',
+    ...loopback,
+    ...ports,
+    '--db-filename',
+    database,
+    '--log-level',
+    'warn',
+    ...attributeArguments(),
+  ];
+}
+
+/** What makes a development server know our search attributes. */
+export function attributeArguments(): string[] {
+  const type = { KEYWORD: 'Keyword', DOUBLE: 'Double' } as const;
+  return Object.values(ATTRIBUTES).flatMap((each) => ['--search-attribute', `${each.name}=${type[each.type]}`]);
 }
 
 function portOf(address: string | undefined): number | undefined {

@@ -27,6 +27,14 @@ export interface TrainerEvents {
   /** It ended by itself while it had a job, or was killed. */
   died?(death: TrainerDeath): void;
   saved?(checkpoint: SavedCheckpoint): void;
+  /** It is handed a job. */
+  begins?(input: StepInput<unknown>, pid: number | undefined): JobObserver;
+}
+
+/** Told of one job. */
+export interface JobObserver {
+  saved(checkpoint: SavedCheckpoint): void;
+  ended(outcome: JobOutcome): void;
 }
 
 /** The worker's side of the trainer process: starts it on demand, restarts it after it died, gives it one job at a time. */
@@ -76,6 +84,7 @@ class Child {
   /** The line that the trainer has not ended yet. */
   #line = '';
   #ids: LogIds = {};
+  #observer: JobObserver | undefined;
   #stalled = false;
 
   constructor(settings: TrainerSettings, events: TrainerEvents) {
@@ -111,6 +120,9 @@ class Child {
     clearTimeout(this.#idleTimer);
     this.#job = job;
     this.#ids = idsOf(input);
+    const observer = this.#events.begins?.(input, this.pid);
+    this.#observer = observer;
+    void job.outcome.then((outcome) => observer?.ended(outcome));
     this.#send({ type: 'job', id: job.id, input, model });
     return job;
   }
@@ -138,7 +150,10 @@ class Child {
     if (this.#rssBytes === null) this.#measureMemory();
     const job = this.#job;
     if (message.type === 'ready' || !job || message.id !== job.id) return;
-    if (message.type === 'saved') this.#events.saved?.(message);
+    if (message.type === 'saved') {
+      this.#events.saved?.(message);
+      this.#observer?.saved(message);
+    }
     const outcome = job.receive(message);
     if (!outcome) return;
     this.#job = undefined;

@@ -2,8 +2,10 @@ import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { type TemporalTarget, unreachable } from '../client/connect.ts';
 import { probeTls } from '../client/tls-probe.ts';
 import { dataConverter } from '../encryption/data-converter.ts';
+import { openTracing } from '../telemetry/tracing.ts';
 import { DEFAULT_TASK_QUEUE, type QueueKind } from '../workflows/task-queues.ts';
 import { activityMetrics } from './activity-metrics.ts';
+import { activityTraces } from './activity-traces.ts';
 import { type MachineOptions, machineActivities } from './machine-activities.ts';
 import type { MeasuredWorker } from './metrics-route.ts';
 import { queueOptions, SHUTDOWN_GRACE } from './queue-options.ts';
@@ -36,13 +38,14 @@ export interface RunningWorker extends WorkerHealth, MeasuredWorker {
 export async function startWorker(options: SoftflowWorkerOptions): Promise<RunningWorker> {
   const { target, queues, taskQueue = DEFAULT_TASK_QUEUE, ...machine } = options;
   const converter = dataConverter();
-  const { activities, trainer, store, metrics } = await machineActivities(machine);
+  const tracing = await openTracing('softflow-worker');
+  const { activities, trainer, store, metrics } = await machineActivities(machine, tracing);
   const { namespace, ...connectionOptions } = target;
   await probeTls(target);
   const connection = await NativeConnection.connect(connectionOptions).catch((cause: unknown) => {
     throw unreachable(target.address, cause);
   });
-  const interceptors = { activity: [activityMetrics(metrics)] };
+  const interceptors = { activity: [...(tracing ? [activityTraces(tracing)] : []), activityMetrics(metrics)] };
   const shared = { connection, namespace, interceptors, dataConverter: converter, shutdownGraceTime: SHUTDOWN_GRACE };
   const workers = await Promise.all(
     queues.map(async (kind) =>
@@ -56,6 +59,7 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
     } finally {
       trainer.close();
       await connection.close();
+      await tracing?.close();
     }
   };
   return {

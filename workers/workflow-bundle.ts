@@ -9,6 +9,7 @@ import { packageRoot } from '../setup/paths.ts';
 const extension = extname(import.meta.url);
 /** The module of softflow's workflows, for `workflowsPath` of a Temporal worker that bundles them itself. */
 export const workflowsPath: string = fileURLToPath(new URL(`../workflows/index${extension}`, import.meta.url));
+const TRACE_HEADERS = fileURLToPath(new URL(`../workflows/trace-headers${extension}`, import.meta.url));
 const STAMP = fileURLToPath(new URL('../.build-stamp', import.meta.url));
 
 const made = new Map<string, Promise<WorkflowBundleOption>>();
@@ -39,6 +40,7 @@ async function makeBundle(path: string, failureConverterPath?: string): Promise<
   const before = await readStamp();
   const bundled = await bundleWorkflowCode({
     workflowsPath,
+    workflowInterceptorModules: [TRACE_HEADERS],
     logger: new DefaultLogger('ERROR'),
     ...(failureConverterPath === undefined ? {} : { failureConverterPath }),
   });

@@ -9,6 +9,7 @@ import { concludedRetrain, long, openRetrain, type Retrain, RetrainEnd } from '.
 import type { RetrainInput, RetrainStatus } from './retrain-state.ts';
 import type { RunConfig } from './run-config.ts';
 import { openRun } from './run-lifecycle.ts';
+import { ownAttributes } from './search-attributes.ts';
 import { prepare, type softWorkflow } from './soft-workflow.ts';
 import { settingsOfResults } from './step-params.ts';
 import { output, type Run } from './steps.ts';
@@ -106,6 +107,7 @@ async function train(retrain: Retrain, run: Run, champion: ChampionData | null):
     workflowId: status.runId,
     staticSummary: `SOFT run ${config.name}, as of ${status.asOf}`,
     memo: { name: config.name, tags: config.tags },
+    ...ownAttributes(),
     args: [
       {
         config,

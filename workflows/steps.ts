@@ -18,6 +18,7 @@ import type { RunConfig } from './run-config.ts';
 import { describeRun } from './run-details.ts';
 import type { RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
 import { toStatus } from './run-state.ts';
+import { markStage } from './search-attributes.ts';
 import { lightActivityOptions, stepActivityOptions, TILE_STEPS } from './task-queues.ts';
 
 /** A run in progress: what every step needs besides its own inputs. */
@@ -179,6 +180,7 @@ function enter(run: Run, call: StepCall, change: Partial<StepStatus>): void {
   const entry = run.state.steps.find((status) => status.id === id);
   if (entry) Object.assign(entry, change);
   else run.state.steps.push({ id, stage, step, label, state: 'pending', ...change });
+  if (run.state.stage !== stage) markStage(stage);
   run.state.stage = stage;
   setCurrentDetails(describeRun(run.state));
 }

@@ -1,6 +1,7 @@
 import type { StepResult } from '../activities/contracts.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import type { EpochRow } from './run-state.ts';
+import { markBest } from './search-attributes.ts';
 import { metricOf } from './step-params.ts';
 import { output, type Run, record } from './steps.ts';
 
@@ -24,6 +25,7 @@ export async function finishEpoch(
   row: EpochRow,
 ): Promise<void> {
   addEpoch(run, stage, trained, row);
+  markBest(run.state);
   await record(run, 'running');
 }
 

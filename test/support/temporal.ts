@@ -18,7 +18,7 @@ export interface TestServer {
 }
 
 /** A real Temporal development server on a free port, its database in memory unless a file is given. */
-export async function startTestServer(options: { database?: string } = {}): Promise<TestServer> {
+export async function startTestServer(options: { database?: string; args?: string[] } = {}): Promise<TestServer> {
   const port = await freePort();
   const command = await ensureTemporalServer();
   const args = [
@@ -32,6 +32,7 @@ export async function startTestServer(options: { database?: string } = {}): Prom
     '--log-level',
     'never',
   ];
+  args.push(...(options.args ?? []));
   if (options.database) args.push('--db-filename', options.database);
   const launch = () => spawn(command, args, { stdio: 'ignore' });
   let server = launch();

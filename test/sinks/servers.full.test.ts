@@ -1,0 +1,148 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Sinks } from '../../sinks/sinks.ts';
+import { findSinkServers, runPython, startPython } from '../support/python-servers.ts';
+import { RecordedStore, RUN, startReceiver } from './fixtures.ts';
+
+const found = await findSinkServers();
+const packages = 'folder' in found ? found.folder : '';
+const without = 'missing' in found ? `; skipped: ${found.missing}` : '';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'softflow-servers-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A whole run, record by record, each through a worker of its own. */
+async function wholeRun(env: Record<string, string>): Promise<void> {
+  const run = await RecordedStore.open(await mkdtemp(join(folder, 'store-')));
+  for (const [phase, sft, rounds] of [
+    ['running', 0, 0],
+    ['running', 1, 0],
+    ['running', 2, 1],
+    ['completed', 2, 2],
+    ['completed', 2, 2],
+  ] as const) {
+    await run.record(phase, sft, rounds);
+    const failed = (sink: string, error: Error) => expect.unreachable(`${sink}: ${error.message}`);
+    await new Sinks({ store: run.store, env, failed }).report(RUN);
+  }
+}
+
+test.skipIf(without)(
+  `a real MLflow server holds the run${without}`,
+  async () => {
+    const database = `sqlite:///${folder}/mlflow.db`;
+    const args = (port: number) => [
+      ...['-m', 'mlflow', 'server', '--host', '127.0.0.1', '--port', `${port}`, '--workers', '1'],
+      ...['--backend-store-uri', database, '--artifacts-destination', join(folder, 'artifacts')],
+    ];
+    const server = await startPython(packages, args, { cwd: folder, path: '/health' });
+    try {
+      await wholeRun({ MLFLOW_TRACKING_URI: server.url, MLFLOW_EXPERIMENT_NAME: 'soft' });
+      const ask = async (path: string, init: RequestInit = {}) =>
+        (await (await fetch(`${server.url}/api/2.0/mlflow/${path}`, init)).json()) as never;
+      const { experiment } = (await ask('experiments/get-by-name?experiment_name=soft')) as Answer;
+      const body = JSON.stringify({ experiment_ids: [experiment.experiment_id] });
+      const headers = { 'content-type': 'application/json' };
+      const { runs } = (await ask('runs/search', { method: 'POST', body, headers })) as Answer;
+      expect(runs).toHaveLength(1);
+      const [run] = runs;
+      expect(run?.info).toMatchObject({
+        run_name: RUN,
+        status: 'FINISHED',
+        start_time: Date.parse('2026-01-02T03:04:05Z'),
+      });
+      expect(run?.data.params).toContainEqual({ key: 'train.batchSize', value: '8' });
+      expect(run?.data.metrics).toContainEqual(expect.objectContaining({ key: 'test/soft_hr_10', value: 0.6 }));
+      const history = `metrics/get-history?run_id=${run?.info.run_id}&metric_key=sft/step_loss`;
+      const { metrics } = (await ask(history)) as Answer;
+      expect(metrics.map(({ step, value }) => [step, value])).toEqual([
+        [1, 3],
+        [2, 2.5],
+        [3, 2],
+        [4, 1.5],
+      ]);
+    } finally {
+      await server.stop();
+    }
+  },
+  600_000,
+);
+
+test.skipIf(without)(
+  `a real TensorBoard shows the run${without}`,
+  async () => {
+    const logs = join(folder, 'tb');
+    await wholeRun({ SOFTFLOW_TENSORBOARD_DIR: logs });
+    const args = (port: number) => [
+      '-m',
+      'tensorboard.main',
+      '--logdir',
+      logs,
+      '--host',
+      '127.0.0.1',
+      '--port',
+      `${port}`,
+    ];
+    const server = await startPython(packages, args, { cwd: folder, path: '/data/environment' });
+    try {
+      const scalars = async (tag: string) => {
+        const url = `${server.url}/data/plugin/scalars/scalars?run=${RUN}&tag=${encodeURIComponent(tag)}`;
+        const response = await fetch(url);
+        return response.ok ? ((await response.json()) as [number, number, number][]) : [];
+      };
+      await expect.poll(async () => (await scalars('sft/step_loss')).length, { timeout: 60_000 }).toBe(4);
+      expect((await scalars('sft/step_loss')).map(([, step, value]) => [step, value])).toEqual([
+        [1, 3],
+        [2, 2.5],
+        [3, 2],
+        [4, 1.5],
+      ]);
+      expect((await scalars('curriculum/lambda')).map(([, step, value]) => [step, value])).toEqual([
+        [1, 0.5],
+        [2, 0.5],
+      ]);
+    } finally {
+      await server.stop();
+    }
+  },
+  600_000,
+);
+
+test.skipIf(without)(
+  `OpenLineage's own client takes our events for its own${without}`,
+  async () => {
+    const receiver = await startReceiver(() => ({ status: 201 }));
+    await wholeRun({ OPENLINEAGE_URL: receiver.url });
+    await receiver.close();
+    const events = receiver.received.map(({ body }) => body);
+    expect(events.map(({ eventType }) => eventType)).toEqual(['START', 'COMPLETE']);
+    const program = `
+import json, sys
+from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+for event in json.loads(sys.argv[1]):
+    taken = RunEvent(
+        eventType=RunState[event["eventType"]], eventTime=event["eventTime"], producer=event["producer"],
+        run=Run(runId=event["run"]["runId"]), job=Job(namespace=event["job"]["namespace"], name=event["job"]["name"]),
+        inputs=[InputDataset(namespace=d["namespace"], name=d["name"]) for d in event["inputs"]],
+        outputs=[OutputDataset(namespace=d["namespace"], name=d["name"]) for d in event["outputs"]])
+    print(taken.eventType.value, taken.schemaURL)
+`;
+    const printed = await runPython(packages, ['-c', program, JSON.stringify(events)]);
+    expect(printed.trim().split('\n')).toEqual(events.map(({ eventType, schemaURL }) => `${eventType} ${schemaURL}`));
+  },
+  600_000,
+);
+
+interface Answer {
+  experiment: { experiment_id: string };
+  runs: {
+    info: { run_id: string };
+    data: { params: object[]; metrics: object[] };
+  }[];
+  metrics: { step: number; value: number }[];
+}
