@@ -42,7 +42,7 @@ describe('the docs', () => {
     expect(without.map(({ path }) => path).sort()).toEqual(['completion', 'config schema', 'worker']);
     const table = page.split('\n').filter((line) => line.startsWith('| `'));
     const named = table.flatMap((line) =>
-      [...(line.split('|')[1] ?? '').matchAll(/`([a-z ]+)`/g)].map(([, name]) => name),
+      [...(line.split('|')[1] ?? '').matchAll(/`([a-z -]+)`/g)].map(([, name]) => name),
     );
     const silent = inner.filter((command) => !without.includes(command) && !named.includes(command.path));
     expect(silent.map(({ path }) => path).filter((path) => !named.includes(path.split(' ').at(-1)))).toEqual([]);
