@@ -90,16 +90,17 @@ export function clocked(kernels: Kernels, clock: Clock): Kernels {
   return Object.fromEntries(members) as Kernels;
 }
 
-function labelOf(name: string, [, matrix]: unknown[]): string {
+function labelOf(name: string, [, matrices]: unknown[]): string {
   if (name !== 'linear' && name !== 'linearGrad') return name;
-  const { in: from, out } = matrix as FrozenMatrix;
-  return name === 'linear' ? `linear ${from} -> ${out}` : `linearGrad ${out} -> ${from}`;
+  const all = [matrices].flat() as FrozenMatrix[];
+  const outs = all.map(({ out }) => out).join(' + ');
+  return name === 'linear' ? `linear ${all[0]!.in} -> ${outs}` : `linearGrad ${outs} -> ${all[0]!.in}`;
 }
 
-function flopsOf(name: string, [x, matrix]: unknown[]): number {
+function flopsOf(name: string, [x, matrices]: unknown[]): number {
   if (name !== 'linear' && name !== 'linearGrad') return 0;
-  const { in: from, out } = matrix as FrozenMatrix;
-  return 2 * (x as Tensor2D).shape[0] * from * out;
+  const weights = ([matrices].flat() as FrozenMatrix[]).reduce((sum, matrix) => sum + matrix.in * matrix.out, 0);
+  return 2 * (x as Tensor2D).shape[0] * weights;
 }
 
 /** Puts the clock around the functions of the native addon, which are read-only: an object in its place has them. */

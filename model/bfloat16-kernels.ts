@@ -53,7 +53,7 @@ export function bfloat16Kernels(ops: NativeOps): Kernels {
       tf.dispose([indices, axis]);
       return result;
     },
-    linear: (x, weight) => multiply(x, weight, true),
+    linear: (x, weights) => weights.map((weight) => multiply(x, weight, true)),
     linearGrad: (dy, weight) => multiply(dy, weight, false),
   };
 }

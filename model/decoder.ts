@@ -65,19 +65,20 @@ export function layerForward(
   const weights = model.layers[layer] as LayerWeights;
   return tidy(() => {
     const lora: SavedLayer['lora'] = {};
-    const project = (projection: Projection, input: Tensor2D) =>
-      applyProjection(model, layer, projection, input, pass, lora);
+    const project = (projections: readonly Projection[], input: Tensor2D) =>
+      applyProjections(model, layer, projections, input, pass, lora);
     const { y: h1, r: r1 } = kernels.rmsNorm(x, weights.inputNorm, config.normEps);
-    const query = headNorm(model, project('q_proj', h1), weights.qNorm);
-    const key = headNorm(model, project('k_proj', h1), weights.kNorm);
+    const [queries, keys, v] = project(['q_proj', 'k_proj', 'v_proj'], h1) as [Tensor2D, Tensor2D, Tensor2D];
+    const query = headNorm(model, queries, weights.qNorm);
+    const key = headNorm(model, keys, weights.kNorm);
     const q = kernels.rope(query.y, pass.rotation, config.heads);
     const k = kernels.rope(key.y, pass.rotation, config.kvHeads);
-    const v = project('v_proj', h1);
     const { o, saved: attention } = pass.attend(layer, q, k, v);
-    const { sum: x2, y: h2, r: r2 } = kernels.addRmsNorm(x, project('o_proj', o), weights.postNorm, config.normEps);
-    const gate = project('gate_proj', h2);
-    const up = project('up_proj', h2);
-    const y = tf.add(x2, project('down_proj', kernels.swiGlu(gate, up))) as Tensor2D;
+    const [mixed] = project(['o_proj'], o);
+    const { sum: x2, y: h2, r: r2 } = kernels.addRmsNorm(x, mixed!, weights.postNorm, config.normEps);
+    const [gate, up] = project(['gate_proj', 'up_proj'], h2) as [Tensor2D, Tensor2D];
+    const [down] = project(['down_proj'], kernels.swiGlu(gate, up));
+    const y = tf.add(x2, down!) as Tensor2D;
     const norms = { ...(query.saved && { qNorm: query.saved }), ...(key.saved && { kNorm: key.saved }) };
     return { y, saved: { x, r1, q, k, v, ...norms, o, attention, x2, r2, gate, up, lora } };
   });
@@ -120,19 +121,36 @@ export function layerBackward(
   });
 }
 
-/** x W^T (+ bias) (+ scale (dropout(x) A^T) B^T). */
-function applyProjection(
+/** x W^T (+ bias) (+ scale (dropout(x) A^T) B^T) for projections of one input. */
+function applyProjections(
+  model: BaseModel,
+  layer: number,
+  projections: readonly Projection[],
+  x: Tensor2D,
+  pass: Pass,
+  saved: SavedLayer['lora'],
+): Tensor2D[] {
+  const weights = model.layers[layer] as LayerWeights;
+  const products = model.kernels.linear(
+    x,
+    projections.map((projection) => weights.projections[projection]),
+  );
+  return projections.map((projection, i) => {
+    const bias = weights.biases[projection];
+    const y = bias === undefined ? products[i]! : (tf.add(products[i]!, bias) as Tensor2D);
+    return addAdapter(model, layer, projection, x, y, pass, saved);
+  });
+}
+
+function addAdapter(
   model: BaseModel,
   layer: number,
   projection: Projection,
   x: Tensor2D,
+  y: Tensor2D,
   pass: Pass,
   saved: SavedLayer['lora'],
 ): Tensor2D {
-  const weights = model.layers[layer] as LayerWeights;
-  let y = model.kernels.linear(x, weights.projections[projection]);
-  const bias = weights.biases[projection];
-  if (bias !== undefined) y = tf.add(y, bias) as Tensor2D;
   const pair = pass.lora?.pairs[layer]?.[projection];
   if (pass.lora === undefined || pair === undefined) return y;
   const rows = pass.dropout?.(layer, projection);
@@ -257,6 +275,7 @@ export function forwardHidden(
 export function logitsOf(model: BaseModel, hidden: Tensor2D, rows?: Int32Array): Tensor2D {
   return tidy(() => {
     const x = rows === undefined ? hidden : (tf.gather(hidden, tf.tensor1d(rows, 'int32')) as Tensor2D);
-    return model.kernels.linear(model.kernels.rmsNorm(x, model.finalNorm, model.config.normEps).y, model.head);
+    const { y } = model.kernels.rmsNorm(x, model.finalNorm, model.config.normEps);
+    return model.kernels.linear(y, [model.head])[0]!;
   });
 }

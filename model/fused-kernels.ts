@@ -1,5 +1,6 @@
 import type { NativeOps, OpAttribute } from './backend.ts';
 import type { AttentionLayout, CacheConfig, Kernels, KeyValueCache } from './kernels.ts';
+import { packedMatrices } from './packed-matrices.ts';
 import { type PackedBatch, segmentLength } from './packing.ts';
 import { type Tensor, type Tensor2D, tf, tidy } from './tf.ts';
 
@@ -19,10 +20,10 @@ function fits({ headSize }: { headSize: number }): boolean {
 }
 
 /**
- * The kernels as fused ops of the addon, each one pass over memory; what they leave out (`linear`, `freeze`, ...) is
- * taken from `base`. Source: setup/native.
+ * The kernels as fused ops of the addon, each one pass over memory; what they leave out is taken from
+ * `base`. Source: setup/native.
  */
-export function fusedKernels(ops: NativeOps, base: Kernels): Kernels {
+export function fusedKernels(ops: NativeOps, base: Kernels, precision: 'f32' | 'bf16'): Kernels {
   const { attribute } = ops;
   const real = (name: string, value: number): OpAttribute => ({ name, type: attribute.float, value });
   const whole = (name: string, value: number): OpAttribute => ({ name, type: attribute.int, value });
@@ -37,6 +38,7 @@ export function fusedKernels(ops: NativeOps, base: Kernels): Kernels {
     call('SoftflowRope', [whole('heads', heads), real('sign', sign)], [x, cos, sin], 1)[0]!;
   return {
     ...base,
+    ...packedMatrices(ops, precision),
     name: base.name === 'plain' ? 'fused' : `fused ${base.name}`,
     rmsNorm(x, weight, eps) {
       const [y, r] = call('SoftflowRmsNorm', [real('eps', eps)], [x, weight], 2);

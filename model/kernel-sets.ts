@@ -15,7 +15,7 @@ export function kernelsFor(precision: 'f32' | 'bf16'): Kernels {
   const ops = nativeOps();
   const base = precision === 'bf16' ? bfloat16(ops) : plainKernels;
   if (tf.getBackend() === 'webgpu') return webgpuKernels;
-  return ops !== undefined && canFuse(ops) ? fusedKernels(ops, base) : base;
+  return ops !== undefined && canFuse(ops) ? fusedKernels(ops, base, precision) : base;
 }
 
 function bfloat16(ops: NativeOps | undefined): Kernels {

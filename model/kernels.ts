@@ -60,8 +60,8 @@ export interface Kernels {
   freeze(data: Float32Array, out: number, inSize: number): FrozenMatrix;
   /** Rows of a frozen matrix in float32: the embedding look-up. */
   rows(weight: FrozenMatrix, ids: Int32Array): Tensor2D;
-  /** x . W^T: [t, in] -> [t, out]. */
-  linear(x: Tensor2D, weight: FrozenMatrix): Tensor2D;
+  /** x . W^T for each matrix: [t, in] -> [t, out] each. */
+  linear(x: Tensor2D, weights: readonly FrozenMatrix[]): Tensor2D[];
   /** y + scale (x A^T) B^T and x A^T, for A [r, in] and B [out, r]. Source: Hu et al. 2021. */
   lowRank(y: Tensor2D, x: Tensor2D, pair: LoraPair, scale: number): { sum: Tensor2D; down: Tensor2D };
   /** dy . W: [t, out] -> [t, in]. */

@@ -21,7 +21,7 @@ export const plainKernels: Kernels = {
     return { weight, out, in: inSize, dispose: () => weight.dispose() };
   },
   rows: (weight, ids) => tidy(() => tf.gather((weight as PlainMatrix).weight, tf.tensor1d(ids, 'int32')) as Tensor2D),
-  linear: (x, weight) => tf.matMul(x, (weight as PlainMatrix).weight, false, true),
+  linear: (x, weights) => weights.map((weight) => tf.matMul(x, (weight as PlainMatrix).weight, false, true)),
   lowRank: (y, x, { a, b }, scale) =>
     tidy(() => {
       const down = tf.matMul(x, a, false, true) as Tensor2D;

@@ -81,7 +81,8 @@ function headLoss(model: BaseModel, hidden: Tensor2D, batch: PackedBatch, weight
     const rows = tf.tensor1d(batch.lossRows, 'int32');
     const x = tf.gather(hidden, rows) as Tensor2D; // [n, d]
     const { y, r } = kernels.rmsNorm(x, model.finalNorm, config.normEps);
-    const { loss, dLogits } = kernels.crossEntropy(kernels.linear(y, model.head), batch.lossIds);
+    const [logits] = kernels.linear(y, [model.head]);
+    const { loss, dLogits } = kernels.crossEntropy(logits!, batch.lossIds);
     const perRow = Float32Array.from(batch.lossIsDistilled, (d) => (d === 1 ? weights.distilled : weights.target));
     const dy = tf.mul(kernels.linearGrad(dLogits, model.head), tf.tensor2d(perRow, [perRow.length, 1])) as Tensor2D;
     const dRows = kernels.rmsNormGrad([dy], x, model.finalNorm, r);

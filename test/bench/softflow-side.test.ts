@@ -46,17 +46,21 @@ describe('the profile', () => {
     );
     const x = { shape: [10, 8] } as never;
     expect(kernels.name).toBe('fake');
-    kernels.linear(x, { in: 8, out: 4 } as never);
+    const matrices = [
+      { in: 8, out: 4 },
+      { in: 8, out: 2 },
+    ] as never;
+    kernels.linear(x, matrices);
     expect(clock.kernels.size).toBe(0);
     clock.start();
-    expect(kernels.linear(x, { in: 8, out: 4 } as never)).toBe(x);
-    kernels.linear(x, { in: 8, out: 4 } as never);
+    expect(kernels.linear(x, matrices)).toBe(x);
+    kernels.linear(x, matrices);
     kernels.swiGlu(x, x);
     clock.op('Add', () => 0);
     clock.stop();
-    const linear = clock.kernels.get('linear 8 -> 4')!;
+    const linear = clock.kernels.get('linear 8 -> 4 + 2')!;
     expect(linear.calls).toBe(2);
-    expect(linear.flops).toBe(2 * 2 * 10 * 8 * 4);
+    expect(linear.flops).toBe(2 * 2 * 10 * 8 * 6);
     expect(linear.ops.get('MatMul')!.calls).toBe(2);
     expect(clock.kernels.get('swiGlu')!.calls).toBe(1);
     expect(clock.kernels.get('outside kernels')!.ops.get('Add')!.calls).toBe(1);

@@ -32,11 +32,11 @@ it('holds frozen matrices in bfloat16', () => {
   const rows = kernels.rows(weight, Int32Array.of(1, 0));
   expect([...rows.dataSync()]).toEqual([1 + 2 ** -6, -3, KEPT, 1]);
   const x = tf.tensor2d([[1, 0]]);
-  const y = kernels.linear(x, weight);
+  const [y] = kernels.linear(x, [weight]);
   const dx = kernels.linearGrad(x, weight);
-  expect([...y.dataSync()]).toEqual([KEPT, 1 + 2 ** -6]);
+  expect([...y!.dataSync()]).toEqual([KEPT, 1 + 2 ** -6]);
   expect([...dx.dataSync()]).toEqual([KEPT, 1]);
-  tf.dispose([rows, x, y, dx]);
+  tf.dispose([rows, x, y!, dx]);
   weight.dispose();
   expect(tf.memory().numTensors).toBe(before);
 });

@@ -120,6 +120,47 @@ const swiGlu = (shape: [number, number]) => (kernels: Kernels) => {
   return [a, dg, du];
 };
 
+/** Products with frozen matrices, and their rows; shapes at and beside whole panels and blocks of rows. */
+export interface ProductShape {
+  rows: number;
+  in: number;
+  outs: number[];
+}
+
+export const PRODUCT_SHAPES: Record<string, ProductShape> = {
+  'one row': { rows: 1, in: 2, outs: [1] },
+  'few rows through three matrices': { rows: 13, in: 70, outs: [96, 48, 32] },
+  'a decode step': { rows: 32, in: 576, outs: [576, 192, 192] },
+  'outputs beside whole panels': { rows: 7, in: 33, outs: [47, 50, 17] },
+  'the rows of a micro-batch': { rows: 301, in: 192, outs: [160, 100] },
+  'more rows than a chunk has': { rows: 700, in: 100, outs: [150] },
+};
+
+export function productInputs({ rows, in: width, outs }: ProductShape) {
+  const data = (values: Tensor2D) => {
+    const array = Float32Array.from(values.dataSync());
+    values.dispose();
+    return array;
+  };
+  return {
+    x: filled([rows, width], 1),
+    weights: outs.map((out, i) => ({ out, data: data(filled([out, width], 10 + i)) })),
+    dys: outs.map((out, i) => filled([rows, out], 20 + i)),
+  };
+}
+
+/** Products, gradients and rows of each matrix. */
+export const products = (shape: ProductShape) => (kernels: Kernels) => {
+  const { x, weights, dys } = productInputs(shape);
+  const matrices = weights.map(({ out, data }) => kernels.freeze(data, out, shape.in));
+  const ys = kernels.linear(x, matrices);
+  const dxs = matrices.map((matrix, i) => kernels.linearGrad(dys[i]!, matrix));
+  const rows = matrices.map((matrix) => kernels.rows(matrix, Int32Array.of(matrix.out - 1, 0, matrix.out - 1)));
+  for (const matrix of matrices) matrix.dispose();
+  tf.dispose([x, dys]);
+  return [...ys, ...dxs, ...rows];
+};
+
 const lowRank =
   ([rows, width]: [number, number], out: number, rank: number) =>
   (kernels: Kernels) => {
@@ -232,6 +273,7 @@ export const KERNEL_CASES: Record<string, (kernels: Kernels) => Tensor[]> = {
   'rope of three heads of 64': rotations(3, 64),
   'rope of two heads of 128': rotations(2, 128),
   ...named('swiglu of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), swiGlu(shape)]))),
+  ...named('products of', mapped(PRODUCT_SHAPES, products)),
   ...named('low rank of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), lowRank(shape, 35, 3)]))),
   ...named(
     'best tokens of',
