@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
+import { basename, dirname } from 'node:path';
 import { SoftflowError } from '../errors.ts';
 import { type Tensor, tf } from './tf.ts';
 import { loadTfjsNode } from './tfjs-node.ts';
@@ -98,7 +99,12 @@ async function openTensorflow(options: BackendOptions): Promise<Backend> {
   const version = String(native.binding['TF_Version'] ?? 'unknown');
   return {
     name: 'tensorflow',
-    fingerprint: { ...fingerprintOf('tensorflow', version), device: native.isUsingGpuDevice ? 'gpu' : 'cpu' },
+    fingerprint: {
+      ...fingerprintOf('tensorflow', version),
+      // The set-up names the addon's folder by what it was compiled from: other kernels may give other bits.
+      kernels: basename(dirname(options.addonPath)),
+      device: native.isUsingGpuDevice ? 'gpu' : 'cpu',
+    },
   };
 }
 

@@ -30,7 +30,7 @@ using tensorflow::errors::InvalidArgument;
 constexpr int64_t kFewRows = 96;
 constexpr int64_t kFloatChunk = 128;
 constexpr int64_t kHalfChunk = 256;
-constexpr int64_t kGradChunk = 640;
+constexpr int64_t kGradChunk = 2048;
 
 template <typename Body>
 void Parallel(OpKernelContext* context, int64_t total, int64_t cost, Body body) {

@@ -10,17 +10,24 @@ constexpr int64_t kLanes = 16;
 
 SOFTFLOW_INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 SOFTFLOW_INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-SOFTFLOW_INLINE Vec Splat(float x) { return Vec{} + x; }
+// Every lane by itself: adding to a vector of zeros is an addition for the compiler, on the port that multiplies.
+SOFTFLOW_INLINE Vec Splat(float x) { return Vec{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 SOFTFLOW_INLINE Vec Max(Vec a, Vec b) { return a > b ? a : b; }
 SOFTFLOW_INLINE int64_t RoundUp(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
+// The upper half of the first `2 * by` lanes beside the lower one.
+template <int By>
+SOFTFLOW_INLINE Vec Moved(Vec v) {
+  const IntVec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return __builtin_shuffle(v, lanes + By);
+}
+
 // Fixed order, so that the same row gives the same sum wherever it stands.
 SOFTFLOW_INLINE float Sum(Vec v) {
-  float s[16];
-  __builtin_memcpy(s, &v, sizeof(s));
-  for (int step = 8; step > 0; step /= 2)
-    for (int i = 0; i < step; i++) s[i] += s[i + step];
-  return s[0];
+  v += Moved<8>(v);
+  v += Moved<4>(v);
+  v += Moved<2>(v);
+  return v[0] + v[1];
 }
 
 SOFTFLOW_INLINE float MaxOf(Vec v) {
