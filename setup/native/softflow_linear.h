@@ -35,7 +35,7 @@ struct HalfShape {
   }
 };
 
-// Each element of a result is one sum over the inputs in their order, whatever shares the call: neither the number of
+// Each element of a result is a sum over the inputs in a fixed order, whatever shares the call: neither the number of
 // rows nor that of threads changes a bit.
 struct LinearMath {
   const char* name;

@@ -21,7 +21,7 @@ SOFTFLOW_INLINE void Block(int64_t depth, const float* a, int64_t lda, const flo
                            bool add, const float* next) {
   Vec sum[Rows][kVectors];
   for (int i = 0; i < Rows; i++)
-    for (int j = 0; j < kVectors; j++) sum[i][j] = add ? Load(c + i * ldc + j * kLanes) : Vec{};
+    for (int j = 0; j < kVectors; j++) sum[i][j] = Vec{};
   for (int64_t k = 0; k < depth; k++) {
     Vec row[kVectors];
     for (int j = 0; j < kVectors; j++) row[j] = Load(panel + k * kPanel + j * kLanes);
@@ -32,7 +32,10 @@ SOFTFLOW_INLINE void Block(int64_t depth, const float* a, int64_t lda, const flo
     }
   }
   for (int i = 0; i < Rows; i++)
-    for (int j = 0; j < kVectors; j++) Store(c + i * ldc + j * kLanes, sum[i][j]);
+    for (int j = 0; j < kVectors; j++) {
+      float* to = c + i * ldc + j * kLanes;
+      Store(to, add ? Load(to) + sum[i][j] : sum[i][j]);
+    }
 }
 
 template <int Ahead>
@@ -50,13 +53,12 @@ SOFTFLOW_INLINE void Blocks(int64_t m, int64_t depth, const float* a, int64_t ld
   for (; i < m; i++) Block<1, 0>(depth, a + i * lda, lda, panel, c + i * ldc, ldc, add, nullptr);
 }
 
-// One panel; `columns` of its 48 outputs exist.
+// Part of a panel; `columns` of its 48 outputs exist.
 static void Panel(int64_t m, int64_t depth, const float* a, int64_t lda, const float* panel, int64_t columns, float* c,
                   int64_t ldc, bool add, const float* next) {
   if (columns < kPanel) {
-    float some[kPanel];
+    float some[kPanel] = {};
     for (int64_t i = 0; i < m; i++) {
-      __builtin_memset(some, 0, sizeof(some));
       if (add) __builtin_memcpy(some, c + i * ldc, columns * sizeof(float));
       Block<1, 0>(depth, a + i * lda, lda, panel, some, kPanel, add, nullptr);
       __builtin_memcpy(c + i * ldc, some, columns * sizeof(float));
@@ -72,12 +74,22 @@ static void Panel(int64_t m, int64_t depth, const float* a, int64_t lda, const f
     Blocks<kVectors>(m, depth, a, lda, panel, c, ldc, add, next);
 }
 
+// Sums of at most so many products are added up: shorter sums round less than one long one.
+constexpr int64_t kSum = 192;
+
+static void Summed(int64_t m, int64_t depth, const float* a, int64_t lda, const float* panel, int64_t columns, float* c,
+                   int64_t ldc, bool add, const float* next) {
+  for (int64_t k = 0; k < depth; k += kSum)
+    Panel(m, depth - k < kSum ? depth - k : kSum, a + k, lda, panel + k * kPanel, columns, c, ldc, add || k > 0,
+          next == nullptr ? nullptr : next + k * kPanel);
+}
+
 static void Linear(int64_t m, const float* a, int64_t lda, const float* packed, PackedShape shape, int64_t first,
                    int64_t last, float* c, int64_t ldc) {
   for (int64_t p = first; p < last; p++) {
     const float* panel = packed + p * shape.panel_size();
     const int64_t columns = shape.out - p * kPanel < kPanel ? shape.out - p * kPanel : kPanel;
-    Panel(m, shape.in, a, lda, panel, columns, c + p * kPanel, ldc, false,
+    Summed(m, shape.in, a, lda, panel, columns, c + p * kPanel, ldc, false,
           p + 1 < last ? panel + shape.panel_size() : nullptr);
   }
 }
@@ -126,7 +138,7 @@ static void LinearGrad(int64_t m, const float* a, int64_t lda, const float* pack
           for (int64_t k = 0; k < columns; k++)
             for (int64_t j = 0; j < kPanel; j++) target[j * kPanel + k] = source[k * kPanel + j];
       }
-      Panel(m, depth, a + n, lda, piece, columns, c + from, ldc, n > 0, nullptr);
+      Summed(m, depth, a + n, lda, piece, columns, c + from, ldc, n > 0, nullptr);
     }
   }
 }
