@@ -19,7 +19,7 @@ import { renderReport } from './render-report.ts';
 import { checkReplacements, contractVersions, type Replacements } from './replace.ts';
 import { type Places, type SourceNames, sourceResolver } from './resolve-sources.ts';
 import type { LongRetrainActivities, RetrainActivities } from './retrain-contracts.ts';
-import { type RunRecord, recordRetrain, recordRun } from './run-records.ts';
+import { type RunRecord, recordRetrain, recordRun, recordSweep, type SweepRecord } from './run-records.ts';
 import type { StepBody } from './step-contracts.ts';
 import type { Trainer } from './trainer.ts';
 
@@ -36,6 +36,7 @@ export interface ActivityDeps {
 export interface LightActivities extends PromotionActivities, RetrainActivities {
   lookUpStep(input: LookUpInput): Promise<LookUpResult>;
   recordRun(record: RunRecord): Promise<void>;
+  recordSweep(record: SweepRecord): Promise<void>;
   findProducer(lost: Lost): Promise<Producer | null>;
 }
 
@@ -53,6 +54,7 @@ export type Activities = LightActivities & LongActivities & StepActivities;
 export const LIGHT_ACTIVITIES = [
   'lookUpStep',
   'recordRun',
+  'recordSweep',
   'findProducer',
   'promoteRun',
   'recordDecision',
@@ -91,6 +93,7 @@ function ownActivities(
       await recordRun(store, record);
       await recorded?.(record.runId);
     }),
+    recordSweep: failing((record) => recordSweep(store, record)),
     findProducer: failing((lost) => findProducer(store, lost)),
     promoteRun: failing((input) => promote(store, input)),
     recordDecision: failing((decision) => noteDecision(store, decision)),

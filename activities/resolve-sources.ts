@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cancellationSignal } from '@temporalio/activity';
+import { readRunSources, recordRunSources } from '../artifacts/run-sources.ts';
 import type { Store } from '../artifacts/store.ts';
 import { type CutOff, needsSnapshot, snapshotSource } from '../datasets/snapshot.ts';
 import { type DataSource, digestOfSource, type ResolvedDataSource } from '../datasets/sources/source.ts';
@@ -17,6 +18,8 @@ export interface Places {
 }
 
 export interface SourceNames {
+  /** The run that asks; data that was copied for it before is not copied again. */
+  runId?: string;
   model: ModelSource;
   data: unknown;
   cutOff: CutOff;
@@ -45,16 +48,19 @@ export function sourceResolver(places: Places, store: Store): (names: SourceName
  */
 export async function resolveSources(
   places: Places,
-  { model, data, cutOff }: SourceNames,
+  { model, data, cutOff, runId }: SourceNames,
   options: { store?: Store; signal?: AbortSignal } = {},
 ): Promise<Sources> {
+  const { store } = options;
+  const foundModel = { source: model, digest: (await openWeights(await places.modelFiles(model))).digest };
+  const known = store && runId !== undefined ? await readRunSources<Sources['data']>(store, runId) : undefined;
+  if (known) return { model: foundModel, data: known };
   const source = await places.dataSource(data);
-  return {
-    model: { source: model, digest: (await openWeights(await places.modelFiles(model))).digest },
-    data: needsSnapshot(source, cutOff)
-      ? await resolveSnapshot(source, cutOff, options)
-      : { digest: await digestOfSource(source as ResolvedDataSource) },
-  };
+  if (!needsSnapshot(source, cutOff))
+    return { model: foundModel, data: { digest: await digestOfSource(source as ResolvedDataSource) } };
+  const copied = await resolveSnapshot(source, cutOff, options);
+  if (store && runId !== undefined) await recordRunSources(store, runId, copied);
+  return { model: foundModel, data: copied };
 }
 
 async function resolveSnapshot(

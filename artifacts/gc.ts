@@ -89,11 +89,14 @@ class Collection {
   async findLive(): Promise<Set<string>> {
     const live = new Set<string>();
     const forgotten = new Set<string>();
+    const superseded = new Set<string>();
     for await (const record of storedRecords(this.#store)) {
       if (record.state === 'unreadable') throw refused(`${record.path} cannot be read`, record.error);
       if (record.area === 'tiles' || record.area === 'checkpoints') this.#workRecords.push(record);
       if (record.area === 'manifests' && asTombstone(record.value)) forgotten.add(record.owner);
       if (record.state !== 'whole' || (record.area === 'manifests' && forgotten.has(record.owner))) continue;
+      if (isSources(record) && superseded.has(record.series.directory)) continue;
+      superseded.add(record.series.directory);
       for (const digest of digestsIn(inUse(record))) live.add(digest);
     }
     const blobs = await this.#store.folder.list('blobs');
@@ -207,6 +210,9 @@ function inUse({ area, value }: StoredRecord): unknown {
   const { data } = ManifestSchema.safeParse(value);
   return [data?.outputs, data?.result];
 }
+
+/** Which copy of its data a run reads: of these the newest alone counts. */
+const isSources = ({ area, path }: StoredRecord): boolean => area === 'runs' && path.includes('/sources/');
 
 function refused(reason: string, cause: SoftflowError | undefined): SoftflowError {
   const message = `Garbage collection refused: ${reason}, so what is in use is not known. Run \`softflow store verify\` and restore what it names.`;

@@ -1,3 +1,4 @@
+import type { RunPhase } from '../workflows/run-state.ts';
 import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun } from './live-view.ts';
 import { openRedraw } from './redraw.ts';
 import type { Terminal } from './terminal.ts';
@@ -6,7 +7,7 @@ export interface FollowOptions {
   /** One JSON event a line instead of text. */
   json?: boolean;
   /** Where it is shown; by default on the terminal, as the only run. */
-  show?: Show;
+  show?: Show<LiveRun>;
   /** Aborted to stop following; the run is not touched. */
   signal?: AbortSignal;
   pollMs?: number;
@@ -21,19 +22,42 @@ export interface FollowOptions {
 const ENDED = new Set(['completed', 'failed', 'stopped', 'cancelled']);
 const TRANSIENT_NOTICE = 'The server does not answer; the run may go on without it. Trying again ...';
 
-/**
- * Shows a run until it ends or `signal` is aborted, and returns the last look at it (undefined when aborted before the
- * first). A server that is restarted meanwhile is waited for.
- */
-export async function followRun(
+/** What can be followed: it has a phase, and perhaps trouble to tell of. */
+export interface Followed {
+  status: { phase: RunPhase };
+  notice?: string;
+}
+
+export interface Show<T> {
+  update(now: T): void;
+  end(): void;
+}
+
+/** `follow` for a run. */
+export function followRun(
   look: () => Promise<LiveRun>,
   terminal: Terminal,
   options: FollowOptions = {},
 ): Promise<LiveRun | undefined> {
+  const alone = () =>
+    terminal.interactive && !options.json
+      ? redrawing(terminal, (run: LiveRun) => renderRun(run, terminal.columns, terminal.paint))
+      : openLog(terminal, options);
+  return follow(look, options.show ?? alone(), options);
+}
+
+/**
+ * Shows something until it ends or `signal` is aborted, and returns the last look at it (undefined when aborted before
+ * the first). A server that is restarted meanwhile is waited for.
+ */
+export async function follow<T extends Followed>(
+  look: () => Promise<T>,
+  show: Show<T>,
+  options: Omit<FollowOptions, 'show'> = {},
+): Promise<T | undefined> {
   const { pollMs = 1000, silenceMs = 600_000, noticeAfterMs = 8000, signal } = options;
-  const show = options.show ?? openShow(terminal, options);
-  const settle = lastingNotices(noticeAfterMs);
-  let last: LiveRun | undefined;
+  const settle = lastingNotices<T>(noticeAfterMs);
+  let last: T | undefined;
   let answeredAt = Date.now();
   try {
     while (!signal?.aborted) {
@@ -55,12 +79,12 @@ export async function followRun(
 }
 
 /** Leaves trouble out until it has lasted. */
-function lastingNotices(afterMs: number): (run: LiveRun) => LiveRun {
+function lastingNotices<T extends Followed>(afterMs: number): (now: T) => T {
   let since: number | undefined;
-  return (run) => {
-    const { notice, ...rest } = run;
+  return (now) => {
+    const { notice, ...rest } = now;
     since = notice === undefined ? undefined : (since ?? Date.now());
-    return since !== undefined && Date.now() - since < afterMs ? rest : run;
+    return since !== undefined && Date.now() - since < afterMs ? (rest as T) : now;
   };
 }
 
@@ -70,32 +94,21 @@ function isTransient(error: unknown): boolean {
   return retryable === true || typeof code === 'number' || (cause instanceof Error && isTransient(cause));
 }
 
-export interface Show {
-  update(run: LiveRun): void;
-  end(): void;
-}
-
-function openShow(terminal: Terminal, options: FollowOptions): Show {
-  if (terminal.interactive && !options.json) {
-    const redraw = openRedraw(terminal);
-    const hint = terminal.paint.dim('  Ctrl-C detaches; the run goes on.');
-    return {
-      update: (run) =>
-        redraw.draw([
-          ...renderRun(run, terminal.columns, terminal.paint),
-          ...(ENDED.has(run.status.phase) ? [] : [hint]),
-        ]),
-      end: () => redraw.end(),
-    };
-  }
-  return openLog(terminal, options);
+/** For an interactive terminal: the same lines again and again. */
+export function redrawing<T extends Followed>(terminal: Terminal, render: (now: T) => string[]): Show<T> {
+  const redraw = openRedraw(terminal);
+  const hint = terminal.paint.dim('  Ctrl-C detaches; the run goes on.');
+  return {
+    update: (now) => redraw.draw([...render(now), ...(ENDED.has(now.status.phase) ? [] : [hint])]),
+    end: () => redraw.end(),
+  };
 }
 
 /** Lines of a log, or with `json` an event a line, which names its run. */
 export function openLog(
   terminal: Terminal,
   { json = false, progressEveryMs = json ? 1000 : 10_000 }: Pick<FollowOptions, 'json' | 'progressEveryMs'>,
-): Show {
+): Show<LiveRun> {
   let last: LiveRun | undefined;
   let lastProgress: LiveRun | undefined;
   let progressAt = 0;

@@ -15,6 +15,7 @@ import { addRunCommands } from './run-commands.ts';
 import { registerSchedules } from './schedule-commands.ts';
 import { registerSecurity } from './security-commands.ts';
 import { addStoreCommands } from './store-commands.ts';
+import { registerSweep } from './sweep-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
 
 /** Runs a command and returns its exit code; what the command needs is loaded only once it is chosen. */
@@ -81,6 +82,7 @@ export function buildProgram(terminal: Terminal, setCode: (code: number) => void
   };
   registerPlanning(registry);
   addCommands(registry);
+  registerSweep(registry);
   registerReleases(registry);
   registerSecurity(registry);
   program.addHelpText('after', `\n${EXIT_CODES}`);

@@ -25,7 +25,7 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
 
   command(
     'resume <run>',
-    'take up a run that was paused, stopped or has failed, from its last checkpoint',
+    'take up a run or sweep that was paused, stopped or has failed, from its last checkpoint',
     'softflow resume latest',
     'softflow resume demo-3f2a --detach',
   )
@@ -40,7 +40,7 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
 
   command(
     'watch <runs...>',
-    'show runs live; Ctrl-C stops watching only',
+    'show runs, or a sweep, live; Ctrl-C stops watching only',
     'softflow watch latest',
     'softflow watch demo-3f2a demo-91bc',
     'softflow watch demo-3f2a --json',
@@ -53,7 +53,7 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
       }),
     );
 
-  command('status <run>', 'where a run stands', 'softflow status latest', 'softflow status demo-3f2a --json')
+  command('status <run>', 'where a run or sweep stands', 'softflow status latest', 'softflow status demo-3f2a --json')
     .addOption(jsonOption())
     .action(
       run(async (name: string, options: { json?: boolean }) => {
@@ -62,7 +62,7 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
       }),
     );
 
-  command('list', 'the runs of this folder, newest first', 'softflow list', 'softflow list --all --json')
+  command('list', 'the runs and sweeps of this folder, newest first', 'softflow list', 'softflow list --all --json')
     .option('--all', 'more than the newest 20')
     .addOption(jsonOption())
     .action(
@@ -72,7 +72,7 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
       }),
     );
 
-  command('pause <run>', 'hold a run at its next micro-batch or tile', 'softflow pause latest')
+  command('pause <run>', 'hold a run or sweep at its next micro-batch or tile', 'softflow pause latest')
     .addOption(jsonOption())
     .action(
       run(async (name: string, options: { json?: boolean }) => {
@@ -81,7 +81,12 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
       }),
     );
 
-  command('stop <run>', 'end a run; it can be resumed', 'softflow stop latest', 'softflow stop latest --after round')
+  command(
+    'stop <run>',
+    'end a run or sweep; it can be resumed',
+    'softflow stop latest',
+    'softflow stop latest --after round',
+  )
     .addOption(new Option('--after <border>', 'where to end').choices(['now', 'round']).default('now'))
     .addOption(jsonOption())
     .action(

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { jsonOption, type Registry, setOption } from './register.ts';
+import { gridOptions } from './sweep-commands.ts';
 
 /** The words of `client/schedule-spec.ts`, which is loaded only by the command that needs it. */
 const OVERLAPS = ['skip', 'buffer-one', 'buffer-all', 'cancel-other', 'terminate-other', 'allow-all'];
@@ -26,27 +27,33 @@ export function registerSchedules({ program, run, terminal }: Registry): void {
       return perform(...args.slice(0, -1), terminal);
     });
 
-  timesAndPolicies(
-    command(
-      'create <name> <recipe>',
-      'retrain a recipe at these times; --cron or --every',
-      'softflow schedule create nightly recipes/nightly.yaml --cron "0 3 * * *" --tz Europe/Berlin --pause-on-failure',
-      'softflow schedule create hourly my.yaml --every 1h --overlap buffer-one --catchup 30m',
+  gridOptions(
+    timesAndPolicies(
+      command(
+        'create <name> <recipe>',
+        'retrain a recipe at these times; --cron or --every',
+        'softflow schedule create nightly recipes/nightly.yaml --cron "0 3 * * *" --tz Europe/Berlin --pause-on-failure',
+        'softflow schedule create hourly my.yaml --every 1h --overlap buffer-one --catchup 30m',
+        'softflow schedule create weekly my.yaml --every 7d --grid soft.curriculumAlpha=0.1,1,10 --budget 12h',
+      ),
     ),
   )
     .addOption(setOption())
     .addOption(jsonOption())
     .action(action('create'));
 
-  timesAndPolicies(
-    command(
-      'update <name> [recipe]',
-      'change what is given and leave the rest; name the recipe again after you have changed it',
-      'softflow schedule update nightly --cron "30 2 * * *"',
-      'softflow schedule update nightly recipes/nightly.yaml',
+  gridOptions(
+    timesAndPolicies(
+      command(
+        'update <name> [recipe]',
+        'change what is given and leave the rest; name the recipe again after you have changed it',
+        'softflow schedule update nightly --cron "30 2 * * *"',
+        'softflow schedule update nightly recipes/nightly.yaml',
+      ),
     ),
   )
     .option('--no-pause-on-failure', 'go on after a retrain that failed')
+    .option('--no-sweep', 'train one run again instead of a sweep')
     .addOption(setOption())
     .addOption(jsonOption())
     .action(action('update'));

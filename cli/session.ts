@@ -4,6 +4,7 @@ import type { TemporalTarget } from '../client/connect.ts';
 import type { Releases } from '../client/releases.ts';
 import type { Runs } from '../client/runs.ts';
 import type { Schedules } from '../client/schedules.ts';
+import type { Sweeps } from '../client/sweeps.ts';
 import { SoftflowError } from '../errors.ts';
 
 /** Everything of the embedded set-up and every default path lies here, in the working directory. */
@@ -14,6 +15,7 @@ export const RUNS_FOLDER = `${STATE_FOLDER}/runs`;
 /** What a command about runs works with. */
 export interface Session {
   runs: Runs;
+  sweeps(): Promise<Sweeps>;
   releases(): Promise<Releases>;
   /** @throws SoftflowError `TEMPORAL_UNREACHABLE` without a server */
   schedules(): Promise<Schedules>;
@@ -52,6 +54,10 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
   let client = server && (await connect(server.target));
   const session: Session = {
     runs: new Runs({ store, ...(client ? { client } : {}) }),
+    sweeps: async () => {
+      const { Sweeps } = await import('../client/sweeps.ts');
+      return new Sweeps({ store, ...(client ? { client } : {}) });
+    },
     releases: async () => {
       const { Releases } = await import('../client/releases.ts');
       return new Releases({ store, ...(client ? { client } : {}) });

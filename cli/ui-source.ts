@@ -2,6 +2,7 @@ import type { Client } from '@temporalio/client';
 import type { Store } from '../artifacts/store.ts';
 import type { TemporalTarget } from '../client/connect.ts';
 import type { RunLook } from '../client/runs.ts';
+import type { SweepLook, Sweeps } from '../client/sweeps.ts';
 import { SoftflowError } from '../errors.ts';
 import type { UiSource } from '../ui/source.ts';
 
@@ -66,6 +67,15 @@ export class LastingSource implements UiSource {
     return decided ? store.getBytes(decided) : readRunFile(store, runId, path);
   }
 
+  async sweeps(most: number) {
+    const { Sweeps } = await import('../client/sweeps.ts');
+    return this.#fromStore([], async (store) => {
+      const stored = new Sweeps({ store });
+      const ids = (await stored.list()).slice(0, most);
+      return Promise.all(ids.map(({ sweepId }) => this.#lookAtSweep(store, stored, sweepId)));
+    });
+  }
+
   async schedules() {
     const store = await this.#openStore();
     if (!store) return undefined;
@@ -80,6 +90,15 @@ export class LastingSource implements UiSource {
 
   async close(): Promise<void> {
     await this.#retire();
+  }
+
+  /** As for runs: a server that should answer and does not is trouble that is told. */
+  async #lookAtSweep(store: Store, stored: Sweeps, sweepId: string): Promise<SweepLook> {
+    const { Sweeps } = await import('../client/sweeps.ts');
+    const recorded = await stored.look(sweepId);
+    if (recorded.status.phase === 'completed') return recorded;
+    const asked = await this.#askServer((client) => new Sweeps({ client, store }).look(sweepId));
+    return asked.answer ?? (asked.silent && recorded.notice ? { ...recorded, notice: SILENT } : recorded);
   }
 
   async #openStore(): Promise<Store | undefined> {

@@ -10,10 +10,10 @@ import type { Terminal } from './terminal.ts';
 
 const ENDED = new Set<RunStatus['phase']>(['completed', 'failed', 'stopped', 'cancelled']);
 
-export const ended = ({ phase }: RunStatus): boolean => ENDED.has(phase);
+export const ended = ({ phase }: Pick<RunStatus, 'phase'>): boolean => ENDED.has(phase);
 
 /** Whether the server knows the run; else what is shown is the store's memory of it. */
-export const isAlive = ({ elapsedSeconds }: RunLook): boolean => elapsedSeconds !== undefined;
+export const isAlive = ({ elapsedSeconds }: Pick<RunLook, 'elapsedSeconds'>): boolean => elapsedSeconds !== undefined;
 
 /** The run's folder, brought up to date from the store. */
 export async function writeView(
@@ -105,7 +105,7 @@ function openBoard(
   runIds: readonly string[],
   options: { json?: boolean },
   terminal: Terminal,
-): { of(runId: string): Show } {
+): { of(runId: string): Show<LiveRun> } {
   if (!terminal.interactive || options.json) {
     const named = (runId: string): Terminal => ({ ...terminal, out: (line) => terminal.out(`${runId}  ${line}`) });
     return { of: (runId) => openLog(options.json ? terminal : named(runId), options) };

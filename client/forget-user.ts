@@ -3,6 +3,7 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { type ForgetReport, forgetPerson } from '../artifacts/forget.ts';
 import type { Manifest } from '../artifacts/manifest.ts';
 import { currentRelease } from '../artifacts/releases.ts';
+import { dropSnapshot } from '../artifacts/run-sources.ts';
 import type { Store } from '../artifacts/store.ts';
 
 export interface ForgetUserOptions {
@@ -27,6 +28,8 @@ export async function forgetUser(store: Store, { countRows, dryRun }: ForgetUser
   const current = (await currentRelease(store))?.release;
   const restsOn = (manifest: Manifest) => stepsShownBy(store, manifest);
   const report = await forgetPerson(store, { countRows, restsOn, ...(dryRun ? { dryRun } : {}) });
+  // A copy of data that nobody has prepared yet stands in no step; who takes up such a run reads the source again.
+  if (!dryRun) for (const runId of await store.listRuns()) await dropSnapshot(store, runId);
   const releases = report.steps.filter(({ step }) => step === 'release');
   return { ...report, releases: releases.map(({ key }) => ({ key, current: key === current })) };
 }

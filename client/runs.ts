@@ -2,14 +2,16 @@ import { randomBytes } from 'node:crypto';
 import type { Client, WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import type { Progress } from '../activities/contracts.ts';
 import type { StartRecord } from '../activities/run-records.ts';
+import { readRunSources } from '../artifacts/run-sources.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import { plannedSteps } from '../workflows/run-plan.ts';
-import { initialState, type RunPhase, type RunStatus, toStatus } from '../workflows/run-state.ts';
+import { initialState, type RunStatus, toStatus } from '../workflows/run-state.ts';
 import type { softWorkflow } from '../workflows/soft-workflow.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
 import { searchAttributes } from './search-attributes.ts';
+import { closed, ENDED_AS, elapsed, isError } from './workflow-end.ts';
 
 export interface RunsOptions {
   /** Absent where only the store can be asked. */
@@ -35,18 +37,8 @@ const KIND = { config: 'config', start: 'start', status: 'status' } as const;
 /** A record's name has 64 characters at most. */
 const NAME_LENGTH = 55;
 const QUERY_TIMEOUT_MS = 3000;
-const CLOSED: Partial<Record<string, RunPhase>> = {
-  COMPLETED: 'completed',
-  FAILED: 'failed',
-  CANCELLED: 'cancelled',
-  TERMINATED: 'failed',
-  TIMED_OUT: 'failed',
-};
-
 /** Temporal's packages are loaded once a server is asked: most of a command's start-up, and the store needs none of them. */
 const messages = () => import('../workflows/messages.ts');
-const isError = (error: unknown, name: string): error is Error & { cause?: Error } =>
-  error instanceof Error && error.name === name;
 
 /** Every call about runs. The store is the record of runs; Temporal is how they move. */
 export class Runs {
@@ -90,6 +82,7 @@ export class Runs {
       await this.#update((handle, { resumeUpdate }) => handle.executeUpdate(resumeUpdate), runId).catch(
         refusedAsActive(runId),
       );
+    else if (phase === 'waiting') throw waiting(runId);
     else if (phase === 'completed')
       throw new SoftflowError('RUN_COMPLETED', `Run ${runId} is completed; start another run for other settings.`);
     else await this.#startWorkflow(runId, (await this.config(runId)) as RunConfig);
@@ -136,7 +129,7 @@ export class Runs {
     const description = await this.#describe(runId);
     const recorded = await this.#recorded(runId);
     if (!description) return this.#fromStore(runId, recorded);
-    const phase = CLOSED[description.status.name];
+    const phase = ENDED_AS[description.status.name];
     if (phase) return { status: closed(recorded, phase, description), progress: [], ...elapsed(description) };
     const live = await this.#query(runId);
     const { pendingActivities, silenceOf } = await import('./pending-activities.ts');
@@ -185,12 +178,20 @@ export class Runs {
         staticSummary: `SOFT run ${config.name}`,
         memo: { name: config.name, tags: config.tags },
         ...(await searchAttributes(this.#requireClient(), config)),
-        args: [{ config, ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) }],
+        args: [
+          { config, ...(await this.#sources(runId)), ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) },
+        ],
       });
     } catch (error) {
       if (isError(error, 'WorkflowExecutionAlreadyStartedError')) throw active(runId);
       throw error;
     }
+  }
+
+  /** A run of a sweep goes on with the data that the sweep was begun with. */
+  async #sources(runId: string): Promise<{ sourcesOf?: string }> {
+    const { sweep } = ((await this.#store.readRunRecord(runId, KIND.start))?.value ?? {}) as Partial<StartRecord>;
+    return sweep !== undefined && (await readRunSources(this.#store, sweep)) ? { sourcesOf: sweep } : {};
   }
 
   async #update(
@@ -278,25 +279,17 @@ export class Runs {
   }
 }
 
-function closed(recorded: RunStatus, phase: RunPhase, { status }: WorkflowExecutionDescription): RunStatus {
-  // A run that was stopped on request has completed for Temporal; only its own record knows the difference.
-  if (phase === 'completed' && recorded.phase === 'stopped') return recorded;
-  const error = recorded.error ?? {
-    code: status.name,
-    message: `The workflow ended as ${status.name.toLowerCase()} before it could say why.`,
-    retryable: true,
-  };
-  return { ...recorded, phase, ...(phase === 'failed' ? { error } : {}) };
-}
-
-function elapsed({ startTime, closeTime }: WorkflowExecutionDescription): { elapsedSeconds: number } {
-  return { elapsedSeconds: ((closeTime ?? new Date()).getTime() - startTime.getTime()) / 1000 };
-}
-
 function refusedAsActive(runId: string): (error: unknown) => never {
   return (error) => {
     throw error instanceof SoftflowError && error.code === 'UPDATE_REFUSED' ? active(runId) : error;
   };
+}
+
+/** A run of a sweep is the sweep's to move. */
+function waiting(runId: string): SoftflowError {
+  const sweep = runId.replace(/-\d+$/, '');
+  const next = `\`softflow status ${sweep}\` shows them; \`softflow resume ${sweep}\` takes up a sweep that has ended.`;
+  return new SoftflowError('RUN_ACTIVE', `Run ${runId} waits for the other runs of its sweep. ${next}`);
 }
 
 function active(runId: string): SoftflowError {

@@ -12,6 +12,7 @@ import { SoftflowError } from '../errors.ts';
 import type { RetrainInput } from '../workflows/retrain-state.ts';
 import type { retrainWorkflow } from '../workflows/retrain-workflow.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
+import type { SweepPlan } from '../workflows/sweep-state.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
 import {
   compilePolicies,
@@ -43,15 +44,22 @@ export interface ScheduleInput extends ScheduleTimes, SchedulePolicies {
   config: RunConfig;
   /** The recipe's path as the person named it. */
   recipe?: string;
+  /** Retrains with the best run of a sweep instead of one run. */
+  sweep?: SweepPlan;
 }
 
 /** What is left out stays as it is. */
-export type ScheduleChange = Partial<ScheduleInput>;
+export type ScheduleChange = Partial<Omit<ScheduleInput, 'sweep'>> & {
+  /** Null: one run again. */
+  sweep?: SweepPlan | null;
+};
 
 /** A schedule at one moment; times are ISO 8601, in UTC. */
 export interface ScheduleView {
   name: string;
   recipe: string | null;
+  /** The sweep that each retrain is. */
+  sweep: SweepPlan | null;
   /** `0 3 * * *`, `every 6h`. */
   times: string[];
   timezone: string;
@@ -95,12 +103,12 @@ export class Schedules {
   }
 
   /** @throws SoftflowError `SCHEDULE_INVALID`, `SCHEDULE_EXISTS` */
-  async create(name: string, { config, recipe, ...input }: ScheduleInput): Promise<void> {
+  async create(name: string, { config, recipe, sweep, ...input }: ScheduleInput): Promise<void> {
     const options = {
       scheduleId: requireScheduleName(name),
       spec: compileSpec(input),
       policies: compilePolicies(input),
-      action: await this.#action(name, config, recipe),
+      action: await this.#action(name, { config, recipe, sweep }),
     };
     await this.#asking(name, () => this.#client.schedule.create<typeof retrainWorkflow>(options));
   }
@@ -134,6 +142,7 @@ export class Schedules {
     return {
       name,
       recipe: input?.recipe ?? null,
+      sweep: input?.sweep ?? null,
       times: describeTimes(spec),
       timezone: spec.timezone ?? 'UTC',
       overlap: fromTemporal(policies.overlap),
@@ -154,7 +163,7 @@ export class Schedules {
   /** @throws SoftflowError `SCHEDULE_NOT_FOUND`, `SCHEDULE_INVALID` */
   async update(name: string, change: ScheduleChange): Promise<void> {
     const compiled = compileChange(change);
-    const action = change.config && (await this.#action(name, change.config, change.recipe));
+    const action = await this.#changedAction(name, change);
     type Action = NonNullable<typeof action>;
     await this.#asking(name, () =>
       this.#handle(name).update<typeof retrainWorkflow>((previous) => ({
@@ -211,12 +220,22 @@ export class Schedules {
     return this.#asking(name, () => this.#handle(name).describe());
   }
 
-  async #action(name: string, config: RunConfig, recipe?: string) {
+  /** What it starts, with what of it stays; undefined when nothing of it changes. */
+  async #changedAction(name: string, change: ScheduleChange) {
+    if (change.config === undefined && change.sweep === undefined) return undefined;
+    const [input] = ((await this.#description(name)).action.args ?? []) as [RetrainInput];
+    const { config = input.config as RunConfig, recipe = input.recipe, sweep = input.sweep } = change;
+    return this.#action(name, { config, recipe, sweep: sweep ?? undefined });
+  }
+
+  async #action(name: string, retrain: { config: RunConfig; recipe: string | undefined; sweep: SweepPlan | undefined }) {
     const heartbeatTimeoutSeconds = this.#heartbeatTimeoutSeconds;
+    const { config, recipe, sweep } = retrain;
     const input: RetrainInput = {
       config,
       schedule: name,
       ...(recipe === undefined ? {} : { recipe }),
+      ...(sweep === undefined ? {} : { sweep }),
       ...(heartbeatTimeoutSeconds === undefined ? {} : { heartbeatTimeoutSeconds }),
     };
     return {

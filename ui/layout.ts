@@ -2,6 +2,7 @@ import { escapeHtml } from '../report/escape.ts';
 
 const PLACES = [
   { path: '/', name: 'Runs' },
+  { path: '/sweeps', name: 'Sweeps' },
   { path: '/compare', name: 'Compare' },
   { path: '/schedules', name: 'Schedules' },
   { path: '/releases', name: 'Releases' },

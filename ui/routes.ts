@@ -6,6 +6,7 @@ import { type LivePart, notice, type Page } from './layout.ts';
 import { releasesPage, schedulesPage } from './record-pages.ts';
 import { runPage, runPart, runsPage, runsPart } from './run-pages.ts';
 import type { UiSource } from './source.ts';
+import { sweepsPage, sweepsPart } from './sweep-page.ts';
 
 /** What an address gives: a page, a report as it lies in the store, or events. */
 export type Answer =
@@ -15,17 +16,22 @@ export type Answer =
 
 /** More are left to `softflow list --all`. */
 const SHOWN_RUNS = 50;
+const SHOWN_SWEEPS = 10;
 
 /** Finds what an address names; throws nothing for an address that names nothing. */
 export async function answer(source: UiSource, url: URL): Promise<Answer> {
   const [place = '', ...rest] = url.pathname.split('/').slice(1).map(decodeURIComponent);
   if (place === 'runs') return answerRun(source, rest);
+  if (place === 'sweeps' && rest.join('/') === 'events')
+    return { kind: 'events', look: async () => sweepsPart(await source.sweeps(SHOWN_SWEEPS)) };
   if (rest.length > 0) return notFound(url.pathname);
   switch (place) {
     case '':
       return page(await allRuns(source, (looks, total) => runsPage(looks, total)));
     case 'events':
       return { kind: 'events', look: () => allRuns(source, runsPart) };
+    case 'sweeps':
+      return page(sweepsPage(await source.sweeps(SHOWN_SWEEPS)));
     case 'compare':
       return page(await compare(source, url.searchParams));
     case 'schedules':

@@ -1,6 +1,7 @@
 import type { AuditRow } from '../artifacts/decisions.ts';
 import type { RunLook } from '../client/runs.ts';
 import type { ScheduleSummary } from '../client/schedules.ts';
+import type { SweepLook } from '../client/sweeps.ts';
 
 /** What the page shows, asked for anew each time. */
 export interface UiSource {
@@ -10,6 +11,8 @@ export interface UiSource {
   look(runId: string): Promise<RunLook>;
   /** A file of a run's report or release. @throws SoftflowError `RUN_UNFINISHED` */
   file(runId: string, path: string): Promise<Uint8Array>;
+  /** The newest ones at most, newest first. */
+  sweeps(most: number): Promise<SweepLook[]>;
   /** Undefined while no server answers: schedules live there alone. */
   schedules(): Promise<ScheduleSummary[] | undefined>;
   /** Every move of `current` and every decision that left it where it is, oldest first. */

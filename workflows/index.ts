@@ -2,3 +2,4 @@
 export { promotionWorkflow } from './promotion-workflow.ts';
 export { retrainWorkflow } from './retrain-workflow.ts';
 export { softWorkflow } from './soft-workflow.ts';
+export { sweepWorkflow } from './sweep-workflow.ts';

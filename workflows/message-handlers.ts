@@ -1,5 +1,13 @@
 import { ApplicationFailure, setHandler } from '@temporalio/workflow';
-import { pauseUpdate, resumeUpdate, setCurriculumAlphaUpdate, statusQuery, stopUpdate } from './messages.ts';
+import {
+  pauseUpdate,
+  resumeUpdate,
+  type Steer,
+  setCurriculumAlphaUpdate,
+  statusQuery,
+  steerSignal,
+  stopUpdate,
+} from './messages.ts';
 import { type RunPhase, type SoftState, toStatus } from './run-state.ts';
 import { interrupt, type Run } from './steps.ts';
 
@@ -8,11 +16,11 @@ export function handleMessages(run: Run): void {
   const { state } = run;
   const status = () => toStatus(run.id, phaseOf(state), state);
   setHandler(statusQuery, status);
+  setHandler(steerSignal, (wish) => steer(run, wish));
   setHandler(
     pauseUpdate,
     () => {
-      state.paused = true;
-      interrupt(run);
+      steer(run, 'pause');
       return status();
     },
     { validator: () => refuseIf(state.paused, 'The run is paused already.') },
@@ -20,8 +28,7 @@ export function handleMessages(run: Run): void {
   setHandler(
     resumeUpdate,
     () => {
-      state.paused = false;
-      delete state.stopAfter;
+      steer(run, 'resume');
       return status();
     },
     {
@@ -32,8 +39,7 @@ export function handleMessages(run: Run): void {
   setHandler(
     stopUpdate,
     ({ after }) => {
-      state.stopAfter = after;
-      if (after === 'now') interrupt(run);
+      steer(run, after === 'now' ? 'stop now' : 'stop after round');
       return status();
     },
     {
@@ -57,7 +63,17 @@ export function handleMessages(run: Run): void {
   );
 }
 
-function refuseIf(refused: boolean, message: string): void {
+function steer(run: Run, wish: Steer): void {
+  const { state } = run;
+  if (wish === 'pause') state.paused = true;
+  else if (wish === 'resume') {
+    state.paused = false;
+    delete state.stopAfter;
+  } else state.stopAfter = wish === 'stop now' ? 'now' : 'round';
+  if (wish === 'pause' || wish === 'stop now') interrupt(run);
+}
+
+export function refuseIf(refused: boolean, message: string): void {
   if (refused) throw ApplicationFailure.nonRetryable(message, 'UPDATE_REFUSED');
 }
 

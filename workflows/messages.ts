@@ -1,4 +1,4 @@
-import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { RetrainStatus } from './retrain-state.ts';
 import type { RunStatus } from './run-state.ts';
 
@@ -13,6 +13,10 @@ export const resumeUpdate = defineUpdate<RunStatus>('resume');
 
 /** Ends the run at the next micro-batch or tile (`now`) or after the epoch in progress (`round`); it can be resumed. */
 export const stopUpdate = defineUpdate<RunStatus, [{ after: 'now' | 'round' }]>('stop');
+
+/** `pause`, `resume` and `stop` from the sweep that the run belongs to: a workflow cannot send updates. */
+export const steerSignal = defineSignal<[Steer]>('steer');
+export type Steer = 'pause' | 'resume' | 'stop now' | 'stop after round';
 
 /** Another pace of the curriculum, from the next round on. */
 export const setCurriculumAlphaUpdate = defineUpdate<RunStatus, [number]>('setCurriculumAlpha');

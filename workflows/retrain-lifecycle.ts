@@ -60,10 +60,10 @@ function asOfOf({ asOf }: RetrainInput): Date {
   throw ApplicationFailure.nonRetryable(`Expected \`asOf\` to be an RFC 3339 instant, got ${asOf}.`, 'CONFIG_INVALID');
 }
 
-/** `nightly-20261125t030000z-3f2a`: at most 64 characters, and another one each time the same date is made up for. */
+/** `nightly-20261125t030000z-3f2a`: with the number of a run of a sweep at most 64 characters, and another one each time the same date is made up for. */
 function runIdOf(name: string, asOf: Date): string {
   const time = asOf.toISOString().replace(/\.\d+/, '').replace(/[-:]/g, '').toLowerCase();
-  return `${name.slice(0, 40)}-${time}-${uuid4().slice(0, 4)}`;
+  return `${name.slice(0, 38)}-${time}-${uuid4().slice(0, 4)}`;
 }
 
 /** Writes what became of the retrain into the store, tells whom the recipe names, and turns errors into failures. */

@@ -1,4 +1,5 @@
 import type { DriftReport } from '../activities/contracts.ts';
+import type { SweepPlan } from './sweep-state.ts';
 
 /** Kind of the record in the store, beside those of the run that it trains. */
 export const RETRAIN_RECORD = 'retrain';
@@ -23,6 +24,8 @@ export interface RetrainInput {
   recipe?: string;
   /** RFC 3339; for starts without a schedule. @default the scheduled start, else the moment of the start */
   asOf?: string;
+  /** Trains the best run of a sweep instead of one run. */
+  sweep?: SweepPlan;
   /** Circumstances that tests shorten. */
   heartbeatTimeoutSeconds?: number;
 }
@@ -42,8 +45,10 @@ export interface RetrainStatus {
   trainUntil: string;
   /** Champion and challenger are tested on what follows, up to `asOf`. */
   testAfter?: string;
-  /** Run that trains the challenger. */
+  /** Run that trains the challenger; of a sweep, the best once that is known. */
   runId: string;
+  /** The sweep that looks for it. */
+  sweepId?: string;
   /** Of the training windows. */
   windowsDigest?: string;
   windows?: { train: number; valid: number; test: number };

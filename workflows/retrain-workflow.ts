@@ -13,6 +13,8 @@ import { ownAttributes } from './search-attributes.ts';
 import { prepare, type softWorkflow } from './soft-workflow.ts';
 import { settingsOfResults } from './step-params.ts';
 import { output, type Run } from './steps.ts';
+import type { SweepInput } from './sweep-state.ts';
+import type { sweepWorkflow } from './sweep-workflow.ts';
 
 /**
  * What a schedule starts: trains a challenger on the data as of the scheduled time, and lets it take the champion's place
@@ -46,7 +48,7 @@ function challengerRun({ config, status, input }: Retrain, champion: ChampionDat
   const data = { ...config.data, asOf, trainUntil, testAfter: status.testAfter };
   const { heartbeatTimeoutSeconds } = input;
   const run = openRun({ config: { ...config, data }, ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) });
-  return { ...run, sourceAttempts: config.retrain.sourceAttempts };
+  return { ...run, id: status.runId, sourceAttempts: config.retrain.sourceAttempts };
 }
 
 /** Reads the source up to the cut-off and cuts the windows. */
@@ -97,31 +99,44 @@ function endIfTooFewWindows({ config: { promote }, status }: Retrain, { result }
   );
 }
 
-/** Trains the challenger as a run of its own, on the very data that was prepared. */
+/** Trains the challenger as a run, or the best run of a sweep, of its own, on the very data that was prepared. */
 async function train(retrain: Retrain, run: Run, champion: ChampionData | null): Promise<void> {
   const { status, input } = retrain;
+  const { runId: workflowId, asOf } = status;
   const config = withWarmStart(retrain, run, champion);
   status.phase = 'training';
-  setCurrentDetails(`trains \`${status.runId}\` on data as of ${status.asOf}`);
-  const trained = await executeChild<typeof softWorkflow>('softWorkflow', {
-    workflowId: status.runId,
-    staticSummary: `SOFT run ${config.name}, as of ${status.asOf}`,
-    memo: { name: config.name, tags: config.tags },
-    ...ownAttributes(),
-    args: [
-      {
-        config,
-        recipe: input.recipe ?? `schedule ${status.schedule}`,
-        ...(run.state.sources ? { sources: run.state.sources } : {}),
-        ...(input.heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds: input.heartbeatTimeoutSeconds } : {}),
-      },
-    ],
-  });
-  if (trained.phase === 'stopped')
-    throw new RetrainEnd(
-      'kept',
-      `the training was stopped; \`softflow resume ${status.runId}\`, then \`softflow promote ${status.runId}\``,
-    );
+  setCurrentDetails(`trains \`${workflowId}\` on data as of ${asOf}`);
+  const memo = { name: config.name, tags: config.tags };
+  const begun = {
+    config,
+    recipe: input.recipe ?? `schedule ${status.schedule}`,
+    ...(run.state.sources ? { sources: run.state.sources } : {}),
+    ...(input.heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds: input.heartbeatTimeoutSeconds } : {}),
+  };
+  if (input.sweep) {
+    const staticSummary = `sweep ${config.name}, as of ${asOf}`;
+    const args: [SweepInput] = [{ ...begun, sweep: input.sweep }];
+    status.sweepId = workflowId;
+    const { best } = await executeChild<typeof sweepWorkflow>('sweepWorkflow', {
+      workflowId,
+      ...ownAttributes(),
+      staticSummary,
+      memo,
+      args,
+    });
+    if (best === null) throw stopped(workflowId, 'the best of its runs');
+    status.runId = best;
+    return;
+  }
+  const staticSummary = `SOFT run ${config.name}, as of ${asOf}`;
+  const options = { workflowId, staticSummary, memo, ...ownAttributes(), args: [begun] as [typeof begun] };
+  const trained = await executeChild<typeof softWorkflow>('softWorkflow', options);
+  if (trained.phase === 'stopped') throw stopped(workflowId, workflowId);
+}
+
+function stopped(id: string, promoted: string): RetrainEnd {
+  const next = `\`softflow resume ${id}\`, then \`softflow promote ${promoted}\``;
+  return new RetrainEnd('kept', `the training was stopped; ${next}`);
 }
 
 /** SFT from the champion's adapter, where it fits the model and the LoRA settings of the recipe. */

@@ -12,7 +12,7 @@ import type { Sources } from '../activities/contracts.ts';
 import { SoftflowError } from '../errors.ts';
 import { type RunConfig, RunConfigSchema } from './run-config.ts';
 import { plannedSteps } from './run-plan.ts';
-import { initialState, type RunPhase, type RunStatus, type SoftState, toStatus } from './run-state.ts';
+import { type Border, initialState, type RunPhase, type RunStatus, type SoftState, toStatus } from './run-state.ts';
 import type { softWorkflow } from './soft-workflow.ts';
 import { mayGoOn, type Run, RunStopped, record } from './steps.ts';
 import { HEARTBEAT_TIMEOUT_SECONDS, MAX_HISTORY_EVENTS } from './task-queues.ts';
@@ -24,6 +24,10 @@ export interface SoftWorkflowInput {
   sources?: Sources;
   /** What the person named, or the schedule that started it. */
   recipe?: string;
+  /** The sweep that it belongs to, where it ends for now, and whose copy of growing data it reads. */
+  sweep?: string;
+  until?: Border;
+  sourcesOf?: string;
   /** Circumstances that tests shorten. */
   heartbeatTimeoutSeconds?: number;
   maxHistoryEvents?: number;
@@ -43,6 +47,8 @@ export function openRun(input: SoftWorkflowInput): Run {
     maxHistoryEvents: input.maxHistoryEvents ?? MAX_HISTORY_EVENTS,
     config,
     state,
+    ...(input.until === undefined ? {} : { until: input.until }),
+    ...(input.sourcesOf === undefined ? {} : { sourcesOf: input.sourcesOf }),
   };
 }
 
@@ -53,8 +59,14 @@ export async function border(run: Run): Promise<void> {
   const { historyLength, continueAsNewSuggested } = workflowInfo();
   if (historyLength <= run.maxHistoryEvents && !continueAsNewSuggested) return;
   await condition(allHandlersFinished);
-  const { config, state, heartbeatTimeoutSeconds, maxHistoryEvents } = run;
-  await continueAsNew<typeof softWorkflow>({ config, state, heartbeatTimeoutSeconds, maxHistoryEvents });
+  const { config, state, heartbeatTimeoutSeconds, maxHistoryEvents, until } = run;
+  const place = until === undefined ? {} : { until };
+  await continueAsNew<typeof softWorkflow>({ config, state, heartbeatTimeoutSeconds, maxHistoryEvents, ...place });
+}
+
+/** @throws RunStopped where the run is to wait for the others of its sweep */
+export function endAt({ until }: Run, place: Border): void {
+  if (until === place) throw new RunStopped(`waits after ${place}`, 'waiting');
 }
 
 /** Writes how the run ended into the store, whatever the end, and turns errors into failures with a code. */
@@ -68,7 +80,7 @@ export async function concluded(run: Run, work: () => Promise<void>): Promise<Ru
     await work();
     return await end('completed');
   } catch (error) {
-    if (error instanceof RunStopped) return await end('stopped');
+    if (error instanceof RunStopped) return await end(error.phase);
     if (isCancellation(error)) {
       await end('cancelled');
       throw error;

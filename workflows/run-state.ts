@@ -65,7 +65,19 @@ export interface RunError {
   retryable: boolean;
 }
 
-export type RunPhase = 'running' | 'paused' | 'stopping' | 'stopped' | 'completed' | 'failed' | 'cancelled';
+export type RunPhase =
+  | 'running'
+  | 'paused'
+  | 'stopping'
+  /** A run of a sweep that has come as far as the others are to come too. */
+  | 'waiting'
+  | 'stopped'
+  | 'completed'
+  | 'failed'
+  | 'cancelled';
+
+/** Where a run may end for now: a part of the method that is done, or a round of the curriculum. */
+export type Border = 'encode' | 'sft' | 'self-distil' | number;
 
 /** Answer of the `status` query, and the summary in the store's record of the run. */
 export interface RunStatus {

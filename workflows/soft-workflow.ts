@@ -16,7 +16,7 @@ import { SoftflowError } from '../errors.ts';
 import { curriculumLambda, requireInitialDistance } from './curriculum.ts';
 import { handleMessages } from './message-handlers.ts';
 import { releaseParams } from './release-params.ts';
-import { border, concluded, openRun, type SoftWorkflowInput } from './run-lifecycle.ts';
+import { border, concluded, endAt, openRun, type SoftWorkflowInput } from './run-lifecycle.ts';
 import { plannedSteps } from './run-plan.ts';
 import type { RunStatus } from './run-state.ts';
 import { type DataRefs, stepInputs } from './step-inputs.ts';
@@ -37,15 +37,18 @@ export async function softWorkflow(input: SoftWorkflowInput): Promise<RunStatus>
   const run = openRun(input);
   handleMessages(run);
   return concluded(run, async () => {
-    if (!input.state) await record(run, 'running', startRecord(run, input.recipe));
+    if (!input.state) await record(run, 'running', startRecord(run, input));
     const data = await prepare(run);
     requireTestWindows(run);
     const embeddings = await encodeTitles(run, data);
     await border(run);
+    endAt(run, 'encode');
 
     await fineTune(run, data, embeddings);
+    endAt(run, 'sft');
     const distilled = await selfDistill(run, data);
     await border(run);
+    endAt(run, 'self-distil');
 
     await trainCurriculum(run, data, embeddings, distilled);
     await evaluateOnTest(run, data, embeddings);
@@ -62,7 +65,7 @@ export async function prepare(run: Run): Promise<Data> {
   const { resolveSources } = proxyActivities<LongActivities>(
     longActivityOptions('cpu', run.queue, run.heartbeatTimeoutSeconds, run.sourceAttempts),
   );
-  state.sources ??= await resolveSources(sourceNames(config));
+  state.sources ??= await resolveSources({ ...sourceNames(config), runId: run.sourcesOf ?? run.id });
   const params = stepParams(config, state.sources).prepareData();
   const prepared = await once<PrepareDataResult>(run, 'prepare', {}, params);
   requireCatalogue(prepared.result.titles, rankCutoffs(config));
@@ -123,8 +126,11 @@ async function trainCurriculum(run: Run, data: Data, embeddings: ArtifactRef, di
     const { trainLoss } = trained.result;
     await finishEpoch(run, 'curriculum', trained, { epoch, lambda, distance, distanceAfter, trainLoss, validation });
     await border(run);
+    endAt(run, epoch);
   }
   dropPending(run, 'curriculum');
+  // It has fewer rounds than it might have had.
+  if (typeof run.until === 'number') endAt(run, run.until);
 }
 
 /** d_0: the distance of the base model, before SOFT training. */

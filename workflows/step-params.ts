@@ -50,7 +50,7 @@ export function stepParams(config: RunConfig, sources: Sources) {
 }
 
 /** Keys that name a run, or say how it runs and what becomes of it: they cannot change what it computes. */
-const CIRCUMSTANCES: ReadonlySet<string> = new Set([
+export const CIRCUMSTANCES: ReadonlySet<string> = new Set([
   'name',
   'tags',
   'promote',

@@ -16,7 +16,7 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { withLostArtifacts } from './lost-artifacts.ts';
 import type { RunConfig } from './run-config.ts';
 import { describeRun } from './run-details.ts';
-import type { RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
+import type { Border, RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
 import { toStatus } from './run-state.ts';
 import { markStage } from './search-attributes.ts';
 import { lightActivityOptions, stepActivityOptions, TILE_STEPS } from './task-queues.ts';
@@ -32,6 +32,10 @@ export interface Run {
   state: SoftState;
   /** How often a source that cannot be read is tried; for ever by default. */
   sourceAttempts?: number;
+  /** Whose copy of growing data it reads, when not its own: that of the sweep that it belongs to. */
+  sourcesOf?: string;
+  /** Where it ends for now; set by the sweep that it belongs to. */
+  until?: Border;
   /** Of the step in progress, and whether `pause` or `stop` has ended it early. */
   inProgress?: { scope: CancellationScope; interrupted: boolean };
 }
@@ -46,9 +50,14 @@ export interface StepCall {
   params: unknown;
 }
 
-/** Ends the run on a person's wish; everything done is kept. */
+/** Ends the run on a person's wish, or where it is to wait for others; everything done is kept. */
 export class RunStopped extends Error {
   override readonly name = 'RunStopped';
+  readonly phase: 'stopped' | 'waiting';
+  constructor(reason: string, phase: 'stopped' | 'waiting' = 'stopped') {
+    super(reason);
+    this.phase = phase;
+  }
 }
 
 /**
@@ -186,9 +195,14 @@ function enter(run: Run, call: StepCall, change: Partial<StepStatus>): void {
 }
 
 /** Who began the run and when; the first record holds it, with the config. */
-export function startRecord({ config }: Run, recipe?: string): StartRecord {
+export function startRecord({ config }: Run, { recipe, sweep }: Pick<StartRecord, 'recipe' | 'sweep'>): StartRecord {
   const createdAt = workflowInfo().startTime.toISOString();
-  return { createdAt, tags: config.tags, ...(recipe === undefined ? {} : { recipe }) };
+  return {
+    createdAt,
+    tags: config.tags,
+    ...(recipe === undefined ? {} : { recipe }),
+    ...(sweep === undefined ? {} : { sweep }),
+  };
 }
 
 /** Writes the run's record into the store, which is the record of runs when no server is there; its config once. */

@@ -4,10 +4,13 @@ import { SoftflowError } from '../../errors.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
 import { loadConfigFile } from '../config-file.ts';
 import { EXIT } from '../exit-codes.ts';
+import { findWork } from '../find-work.ts';
 import { openSession, type Session } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import type { Terminal } from '../terminal.ts';
 import { ended, howToReach, isAlive, watchRun, watchRuns } from '../watch-run.ts';
+import { watchSweep } from '../watch-sweep.ts';
+import { presentSweep } from './sweep.ts';
 
 export interface RunOptions {
   set: string[];
@@ -49,7 +52,7 @@ async function findActive({ runs }: Session, config: RunConfig): Promise<string 
   return undefined;
 }
 
-/** Takes up a run that was paused, stopped or has failed; one that goes on anyway is shown. */
+/** Takes up a run or sweep that was paused, stopped or has failed; one that goes on anyway is shown. */
 export async function resume(
   name: string,
   options: { detach?: boolean; json?: boolean },
@@ -57,18 +60,19 @@ export async function resume(
 ): Promise<number> {
   const session = await openSession({ server: 'start' });
   try {
-    const runId = await session.runs.find(name);
-    await session.runs.resume(runId).catch((error: unknown) => {
+    const { kind, id } = await findWork(session, name);
+    const work = kind === 'sweep' ? await session.sweeps() : session.runs;
+    await work.resume(id).catch((error: unknown) => {
       if (!(error instanceof SoftflowError) || error.code !== 'RUN_ACTIVE') throw error;
-      terminal.err(`${runId} goes on already.`);
+      terminal.err(`${id} goes on already.`);
     });
-    return await present(session, runId, options, terminal);
+    return await (kind === 'sweep' ? presentSweep : present)(session, id, options, terminal);
   } finally {
     await session.close();
   }
 }
 
-/** Shows runs that were started before. */
+/** Shows runs, or a sweep, that were started before. */
 export async function watch(
   names: readonly string[],
   options: { json?: boolean },
@@ -76,15 +80,16 @@ export async function watch(
 ): Promise<number> {
   const session = await openSession({ server: 'if running' });
   try {
-    const runIds = [...new Set(await Promise.all(names.map((name) => session.runs.find(name))))];
-    for (const runId of runIds) {
-      const look = await session.runs.look(runId);
-      if (!ended(look.status) && !isAlive(look)) throw notAlive(session, runId);
+    const found = await Promise.all(names.map((name) => findWork(session, name)));
+    for (const { kind, id } of found) {
+      const look = await (kind === 'sweep' ? await session.sweeps() : session.runs).look(id);
+      if (!ended(look.status) && !isAlive(look)) throw notAlive(session, id);
     }
-    const [first = '', ...others] = runIds;
-    return others.length === 0
-      ? await watchRun(session, first, options, terminal)
-      : await watchRuns(session, runIds, options, terminal);
+    const [first = '', ...others] = [...new Set(found.map(({ id }) => id))];
+    const sweep = found.find(({ kind }) => kind === 'sweep');
+    if (others.length === 0) return await (sweep ? watchSweep : watchRun)(session, first, options, terminal);
+    if (!sweep) return await watchRuns(session, [first, ...others], options, terminal);
+    throw new SoftflowError('USAGE', `${sweep.id} is a sweep, which shows all its runs: softflow watch ${sweep.id}`);
   } finally {
     await session.close();
   }
@@ -94,8 +99,8 @@ function notAlive({ connected }: Session, runId: string): SoftflowError {
   return new SoftflowError(
     'RUN_NOT_ACTIVE',
     connected
-      ? `The server does not know the run ${runId} any more. Next: softflow resume ${runId}`
-      : `No server is running, so the run ${runId} stands still. Next: softflow dev start lets it go on; softflow status ${runId} shows where it is.`,
+      ? `The server does not know ${runId} any more. Next: softflow resume ${runId}`
+      : `No server is running, so ${runId} stands still. Next: softflow dev start lets it go on; softflow status ${runId} shows where it is.`,
   );
 }
 

@@ -1,43 +1,58 @@
 import type { RunLook } from '../../client/runs.ts';
+import { ranked } from '../../client/sweep-ranking.ts';
+import type { Sweeps } from '../../client/sweeps.ts';
 import { SoftflowError } from '../../errors.ts';
 import { align } from '../../report/format.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
+import type { SweepStatus } from '../../workflows/sweep-state.ts';
 import { EXIT } from '../exit-codes.ts';
+import { findWork, type Work } from '../find-work.ts';
 import { formatSeconds } from '../format.ts';
 import { latestFigures, renderRun } from '../live-view.ts';
 import { hasStore, openSession, type Session } from '../session.ts';
 import { suggest } from '../suggest.ts';
+import { renderSweep } from '../sweep-view.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 import { ended, writeView } from '../watch-run.ts';
 
 const LISTED = 20;
 
-async function withRun<T>(name: string, work: (session: Session, runId: string) => Promise<T>): Promise<T> {
+async function withWork<T>(name: string, act: (session: Session, work: Work) => Promise<T>): Promise<T> {
   const session = await openSession({ server: 'if running' });
   try {
-    return await work(session, await session.runs.find(name));
+    return await act(session, await findWork(session, name));
   } finally {
     await session.close();
   }
 }
 
-/** Where a run stands, from the server or, without one, from the store. */
+/** Where a run or sweep stands, from the server or, without one, from the store. */
 export async function status(name: string, options: { json?: boolean }, terminal: Terminal): Promise<number> {
-  const look = await withRun(name, async (session, runId) => {
-    const found = await session.runs.look(runId);
-    if (ended(found.status)) await writeView(session, runId);
-    return found;
+  await withWork(name, async (session, { kind, id }) => {
+    const found = kind === 'sweep' ? await lookAtSweep(session, id, terminal) : await lookAtRun(session, id, terminal);
+    if (options.json) terminal.out(JSON.stringify(found.look, null, 2));
+    else for (const line of found.lines) terminal.out(line);
+    const { error } = found.look.status;
+    if (!options.json && error) terminal.out(`  ${oneLine(error.message, 1000)}`);
   });
-  if (options.json) terminal.out(JSON.stringify(look, null, 2));
-  else for (const line of renderRun(look, terminal.columns, terminal.paint)) terminal.out(line);
-  if (!options.json && look.status.error) terminal.out(`  ${oneLine(look.status.error.message, 1000)}`);
   return EXIT.ok;
+}
+
+async function lookAtRun(session: Session, runId: string, { columns, paint }: Terminal) {
+  const look = await session.runs.look(runId);
+  if (ended(look.status)) await writeView(session, runId);
+  return { look, lines: renderRun(look, columns, paint) };
+}
+
+async function lookAtSweep(session: Session, sweepId: string, { columns, paint }: Terminal) {
+  const look = await (await session.sweeps()).look(sweepId);
+  return { look, lines: renderSweep(look, columns, paint) };
 }
 
 export async function list(options: { json?: boolean; all?: boolean }, terminal: Terminal): Promise<number> {
   if (!hasStore()) {
     if (options.json) terminal.out('[]');
-    else printList([], 0, terminal);
+    else printList([], [], 0, terminal);
     return EXIT.ok;
   }
   const session = await openSession({ server: 'if running' });
@@ -45,8 +60,9 @@ export async function list(options: { json?: boolean; all?: boolean }, terminal:
     const ids = await session.runs.list();
     const looks: RunLook[] = [];
     for (const runId of options.all ? ids : ids.slice(0, LISTED)) looks.push(await session.runs.look(runId));
-    if (options.json) terminal.out(JSON.stringify(looks.map(listed), null, 2));
-    else printList(looks, ids.length, terminal);
+    const sweeps = await sweepsOf(session, options.all ? undefined : LISTED);
+    if (options.json) terminal.out(JSON.stringify([...sweeps, ...looks.map(listed)], null, 2));
+    else printList(sweeps, looks, ids.length, terminal);
     return EXIT.ok;
   } finally {
     await session.close();
@@ -61,8 +77,35 @@ const listed = ({ status, elapsedSeconds }: RunLook) => ({
   latest: status.latest,
 });
 
-function printList(looks: readonly RunLook[], total: number, terminal: Terminal): void {
-  if (total === 0) terminal.out('No runs yet. Next: softflow run recipes/demo.yaml');
+async function sweepsOf(session: Session, most?: number) {
+  const sweeps = await session.sweeps();
+  const ids = (await sweeps.list()).slice(0, most);
+  const looks = await Promise.all(ids.map(({ sweepId }) => sweeps.look(sweepId)));
+  return looks.map(({ status: { sweepId, phase, metric, runs, best }, elapsedSeconds }) => ({
+    sweepId,
+    phase,
+    ...(elapsedSeconds === undefined ? {} : { elapsedSeconds }),
+    metric,
+    runs: runs.length,
+    first: ranked(runs).find(({ value }) => value !== null)?.runId ?? null,
+    best,
+  }));
+}
+
+function printList(
+  sweeps: Awaited<ReturnType<typeof sweepsOf>>,
+  looks: readonly RunLook[],
+  total: number,
+  terminal: Terminal,
+): void {
+  if (total === 0 && sweeps.length === 0) terminal.out('No runs yet. Next: softflow run recipes/demo.yaml');
+  const first = sweeps.map((sweep) => [
+    `sweep ${oneLine(sweep.sweepId, 64)}`,
+    sweep.phase,
+    sweep.elapsedSeconds === undefined ? '' : formatSeconds(sweep.elapsedSeconds),
+    `${sweep.runs} runs${sweep.first === null ? '' : `, ${sweep.best === null ? 'first' : 'best'} ${sweep.best ?? sweep.first}`}`,
+  ]);
+  for (const line of align(first)) terminal.out(line);
   const rows = looks.map((look) => [
     oneLine(look.status.runId, 64),
     look.status.phase,
@@ -80,7 +123,7 @@ interface SteerOptions {
 
 export async function pause(name: string, options: SteerOptions, terminal: Terminal): Promise<number> {
   const done = 'pauses at its next micro-batch or tile. To go on: softflow resume';
-  return steer(name, options, terminal, done, (runs, runId) => runs.pause(runId));
+  return steer(name, options, terminal, done, (work, id) => work.pause(id));
 }
 
 export async function stop(
@@ -94,7 +137,7 @@ export async function stop(
     options,
     terminal,
     `${when}; everything done is kept. To take it up again: softflow resume`,
-    (runs, runId) => runs.stop(runId, options.after),
+    (work, id) => work.stop(id, options.after),
   );
 }
 
@@ -111,7 +154,14 @@ export async function set(
     options,
     terminal,
     `takes curriculumAlpha ${curriculumAlpha} from the next round on. See: softflow watch`,
-    (runs, runId) => runs.setCurriculumAlpha(runId, curriculumAlpha),
+    async (work, id) => {
+      if (!('setCurriculumAlpha' in work))
+        throw new SoftflowError(
+          'USAGE',
+          `${id} is a sweep, whose runs differ on purpose. Name one of its runs: softflow status ${id}`,
+        );
+      return work.setCurriculumAlpha(id, curriculumAlpha);
+    },
   );
 }
 
@@ -139,17 +189,17 @@ async function steer(
   options: SteerOptions,
   terminal: Terminal,
   done: string,
-  call: (runs: Session['runs'], runId: string) => Promise<RunStatus>,
+  call: (work: Session['runs'] | Sweeps, id: string) => Promise<RunStatus | SweepStatus>,
 ): Promise<number> {
-  await withRun(name, async (session, runId) => {
+  await withWork(name, async (session, { kind, id }) => {
     if (!session.connected)
       throw new SoftflowError(
         'RUN_NOT_ACTIVE',
-        `No server is running, so run ${runId} is not either. Next: softflow resume ${runId}`,
+        `No server is running, so ${id} is not either. Next: softflow resume ${id}`,
       );
-    const status = await call(session.runs, runId);
-    if (options.json) terminal.out(JSON.stringify(listed({ status, progress: [] }), null, 2));
-    else terminal.out(`${runId} ${done} ${runId}`);
+    const status = await call(kind === 'sweep' ? await session.sweeps() : session.runs, id);
+    if (!options.json) terminal.out(`${id} ${done} ${id}`);
+    else terminal.out(JSON.stringify('sweepId' in status ? status : listed({ status, progress: [] }), null, 2));
   });
   return EXIT.ok;
 }

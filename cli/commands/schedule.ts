@@ -1,17 +1,21 @@
 import { relative } from 'node:path';
 import type { Overlap } from '../../client/schedule-spec.ts';
 import type { ScheduleChange, ScheduleSummary, Schedules, ScheduleView } from '../../client/schedules.ts';
+import { SoftflowError } from '../../errors.ts';
+import type { SweepPlan } from '../../workflows/sweep-state.ts';
 import { loadConfigFile } from '../config-file.ts';
 import { EXIT } from '../exit-codes.ts';
 import { formatSeconds } from '../format.ts';
 import { openSession } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
+import { loadGrid } from '../sweep-grid.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
+import { type GridOptions, planOf } from './sweep.ts';
 
 interface JsonOption {
   json?: boolean;
 }
-export interface UpdateOptions extends JsonOption {
+export interface UpdateOptions extends GridOptions, JsonOption {
   cron?: string;
   every?: string;
   tz?: string;
@@ -19,6 +23,8 @@ export interface UpdateOptions extends JsonOption {
   catchup?: string;
   pauseOnFailure?: boolean;
   set: string[];
+  /** False: `--no-sweep`. */
+  sweep?: boolean;
 }
 interface NoteOption extends JsonOption {
   note?: string;
@@ -70,7 +76,12 @@ export async function update(
   options: UpdateOptions,
   terminal: Terminal,
 ): Promise<number> {
-  const change: ScheduleChange = recipe === undefined ? timesOf(options) : changeOf(recipe, options);
+  if (recipe === undefined && options.grid.length > 0)
+    throw new SoftflowError('USAGE', '--grid: name the recipe too, because a grid is checked together with it.');
+  const change: ScheduleChange = {
+    ...(recipe === undefined ? timesOf(options) : changeOf(recipe, options)),
+    ...(options.sweep === false ? { sweep: null } : {}),
+  };
   await withSchedules((schedules) => schedules.update(name, change));
   return tell(name, 'updated', `is changed. See: softflow schedule describe ${name}`, options, terminal);
 }
@@ -82,8 +93,12 @@ function tell(schedule: string, event: string, sentence: string, { json }: JsonO
 }
 
 function changeOf(recipe: string, options: UpdateOptions) {
-  const { config, file } = loadConfigFile(recipe, { overrides: options.set });
-  return { config, recipe: relative(process.cwd(), file), ...timesOf(options) };
+  const { config, file, runs } =
+    options.grid.length > 0
+      ? loadGrid(recipe, options.grid, { overrides: options.set })
+      : { ...loadConfigFile(recipe, { overrides: options.set }), runs: undefined };
+  const sweep = runs && planOf(runs, options);
+  return { config, recipe: relative(process.cwd(), file), ...(sweep ? { sweep } : {}), ...timesOf(options) };
 }
 
 function timesOf({ cron, every, tz, overlap, catchup, pauseOnFailure }: UpdateOptions) {
@@ -123,6 +138,7 @@ function described(view: ScheduleView): string[] {
   const lines = [
     `schedule  ${view.name}${view.paused ? '  PAUSED' : ''}`,
     `recipe    ${oneLine(view.recipe ?? 'unknown', SUMMARY_WIDTH)}`,
+    ...(view.sweep ? [`sweep     ${sweepText(view.sweep)}`] : []),
     `times     ${oneLine(view.times.join(', '), SUMMARY_WIDTH)} ${view.timezone}`,
     `policies  overlap ${view.overlap}, catch-up ${formatSeconds(view.catchupSeconds)}${view.pauseOnFailure ? ', pause on failure' : ''}`,
     `started   ${counts.started}, missed ${counts.missed}, skipped for overlap ${counts.skippedForOverlap}`,
@@ -136,6 +152,12 @@ function described(view: ScheduleView): string[] {
     ...(status?.phase === 'preparing' || !status ? [] : [`    run ${status.runId}, data as of ${status.asOf}`]),
   ]);
   return [...lines, ...retrains];
+}
+
+function sweepText({ runs, maxParallel, budgetSeconds }: SweepPlan): string {
+  const fields = [...new Set(runs.flatMap((settings) => Object.keys(settings)))].join(', ');
+  const budget = budgetSeconds === undefined ? '' : `, budget ${formatSeconds(budgetSeconds)}`;
+  return `${runs.length} runs over ${oneLine(fields, SUMMARY_WIDTH)}, ${maxParallel} at a time${budget}`;
 }
 
 export async function pause(name: string, options: NoteOption, terminal: Terminal): Promise<number> {

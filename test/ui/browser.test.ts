@@ -30,7 +30,7 @@ afterEach(async () => {
 afterAll(() => browser?.close());
 
 const PAGES = {
-  light: ['/', `/runs/${LIVE}`, '/runs/demo-00000001', '/compare', '/schedules', '/releases'],
+  light: ['/', `/runs/${LIVE}`, '/runs/demo-00000001', '/sweeps', '/compare', '/schedules', '/releases'],
   dark: [`/runs/${LIVE}`, '/compare?first=demo-00000001&second=demo-00000002'],
 };
 

@@ -1,10 +1,12 @@
 import type { AuditRow } from '../../artifacts/decisions.ts';
 import type { RunLook } from '../../client/runs.ts';
+import type { SweepLook } from '../../client/sweeps.ts';
 import { SoftflowError } from '../../errors.ts';
 import { renderReportHtml } from '../../report/html.ts';
 import { buildRunSummary } from '../../report/run-summary.ts';
 import type { UiSource } from '../../ui/source.ts';
 import type { EpochRow, RunStatus, StepStatus } from '../../workflows/run-state.ts';
+import type { SweepRun } from '../../workflows/sweep-state.ts';
 import { smallRun } from '../report/fixtures.ts';
 
 export const SUMMARIES = ['demo-00000001', 'demo-00000002'].map((runId, index) =>
@@ -75,6 +77,39 @@ export function liveLook(done: number): RunLook {
   };
 }
 
+/** A sweep at work: one run is ahead, one was let go, one waits for its turn. */
+export function liveSweep(): SweepLook {
+  const run = (n: number, change: Partial<SweepRun>): SweepRun => ({
+    runId: `demo-sweep-0000aaaa-${n}`,
+    settings: { 'soft.curriculumAlpha': n, 'prompt.noun': '<i>films</i>' },
+    phase: 'pending',
+    round: 0,
+    value: null,
+    ...change,
+  });
+  const runs = [
+    run(1, { phase: 'stopped', round: 2, value: 0.1, reason: 'not in the better half after round 2' }),
+    run(2, { phase: 'running', round: 3, value: 0.25 }),
+    run(3, {}),
+  ];
+  return {
+    status: {
+      sweepId: 'demo-sweep-0000aaaa',
+      name: 'demo',
+      phase: 'running',
+      metric: 'hr@10',
+      rungs: [2, 4],
+      maxParallel: 2,
+      budgetSeconds: 3600,
+      spent: false,
+      runs,
+      best: null,
+    },
+    atWork: { 'demo-sweep-0000aaaa-2': liveLook(40) },
+    elapsedSeconds: 75,
+  };
+}
+
 /** Two finished runs and one at work, a schedule, and the way of `current`; each part can be replaced. */
 export function fakeSource(change: Partial<UiSource> = {}): UiSource {
   const at = '2026-11-24T03:20:00.000Z';
@@ -102,6 +137,7 @@ export function fakeSource(change: Partial<UiSource> = {}): UiSource {
   };
   const kept: AuditRow = { ...second, what: 'kept', number: null, runId: LIVE, from: b, reason: 'within noise' };
   return {
+    sweeps: async () => [liveSweep()],
     list: async () => [LIVE, 'demo-00000002', 'demo-00000001'],
     look: async (runId) =>
       runId === LIVE ? liveLook(40) : { status: status(runId, {}), progress: [], elapsedSeconds: 321 },

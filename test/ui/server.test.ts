@@ -54,7 +54,16 @@ describe('the page server', () => {
 
   it('sends a strict policy with every page, and a report may run nothing', async () => {
     await serve();
-    for (const path of ['/', `/runs/${LIVE}`, '/compare', '/schedules', '/releases', '/nothing', '/live.js']) {
+    for (const path of [
+      '/',
+      `/runs/${LIVE}`,
+      '/sweeps',
+      '/compare',
+      '/schedules',
+      '/releases',
+      '/nothing',
+      '/live.js',
+    ]) {
       const { headers } = await get(path);
       expect(headers.get('content-security-policy'), path).toMatch(
         /^default-src 'none'; style-src 'self'; script-src 'self'/,
@@ -71,7 +80,7 @@ describe('the page server', () => {
 
   it('has no inline script or style that such a policy would stop', async () => {
     await serve();
-    for (const path of ['/', `/runs/${LIVE}`, '/runs/demo-00000001', '/compare', '/schedules', '/releases'])
+    for (const path of ['/', `/runs/${LIVE}`, '/runs/demo-00000001', '/sweeps', '/compare', '/schedules', '/releases'])
       expect(await (await get(path)).text()).not.toMatch(/<script>|<style| style="| on[a-z]+="|https?:/);
   });
 
@@ -112,12 +121,13 @@ describe('the page server', () => {
     for (const path of [
       '/',
       `/runs/${encodeURIComponent(evil)}`,
+      '/sweeps',
       '/schedules',
       '/releases',
       `/compare?first=${evil}&second=${evil}`,
     ]) {
       const text = await (await get(path)).text();
-      expect(text, path).not.toMatch(/<img|<b>gain/);
+      expect(text, path).not.toMatch(/<img|<b>gain|<i>films/);
     }
     expect(await (await get('/releases')).text()).toContain('&lt;b&gt;gain');
   });
@@ -250,6 +260,17 @@ describe('the pages', () => {
     expect(await textOf(`/compare?first=${LIVE}&second=demo-00000002`)).toContain(
       `There is no completed run "${LIVE}"`.replaceAll('"', '&quot;'),
     );
+  });
+
+  it('show the ranking of each sweep, best first, with why a run has ended and what another does', async () => {
+    await serve();
+    const text = await textOf('/sweeps');
+    expect(text).toMatch(/demo-sweep-0000aaaa running ?, 1 min 15 s\. The worse half ends after round 2, 4\./);
+    expect(text).toMatch(/1 demo-sweep-0000aaaa-2 soft\.curriculumAlpha=2 .* running 3 0\.25 SFT epoch 2: train/);
+    expect(text).toMatch(/2 demo-sweep-0000aaaa-1 .* stopped 2 0\.1 not in the better half after round 2/);
+    await ui.close();
+    await serve({ sweeps: async () => [] });
+    expect(await textOf('/sweeps')).toContain('No sweeps yet.');
   });
 
   it('show schedules, every move of current and every decision', async () => {
