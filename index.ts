@@ -88,6 +88,7 @@ export {
   type SchedulesOptions,
   type ScheduleView,
 } from './client/schedules.ts';
+export { type SweepLook, Sweeps } from './client/sweeps.ts';
 export type { Column, ColumnInput } from './datasets/columns.ts';
 export type { HistoryReport } from './datasets/histories.ts';
 export { type Inspection, inspectFile } from './datasets/inspect/inspect-data.ts';
@@ -147,4 +148,5 @@ export type { PromotionOutcome } from './workflows/promotion-state.ts';
 export type { RetrainOutcome, RetrainStatus } from './workflows/retrain-state.ts';
 export { type RunConfig, type RunConfigInput, RunConfigSchema } from './workflows/run-config.ts';
 export type { EpochRow, RunError, RunPhase, RunStatus, Stage, StepStatus } from './workflows/run-state.ts';
+export type { SweepPlan, SweepRun, SweepStatus } from './workflows/sweep-state.ts';
 export { DEFAULT_TASK_QUEUE, type QueueKind, queueName } from './workflows/task-queues.ts';

@@ -117,6 +117,17 @@ describe('a schedule', () => {
     expect(raw.action.args?.[0]).toMatchObject({ schedule: 'nightly', config: { seed: 9 } });
   });
 
+  test('may retrain with a sweep, which an update keeps until it is taken away', async () => {
+    const sweep = { runs: [{ 'soft.curriculumAlpha': 1 }, { seed: 3 }], maxParallel: 2, earlyStop: true };
+    await schedules.create('swept', { config: quick(), cron: '0 0 1 1 *', sweep });
+    expect((await schedules.describe('swept')).sweep).toEqual(sweep);
+    await schedules.update('swept', { config: config({ seed: 4 }) });
+    expect((await schedules.describe('swept')).sweep).toEqual(sweep);
+    await schedules.update('swept', { sweep: null });
+    expect((await schedules.describe('swept')).sweep).toBeNull();
+    await schedules.delete('swept');
+  });
+
   test('keeps to the clock of its time zone over the changes to summer and winter time', async () => {
     await schedules.create('berlin', { config: quick(), cron: '30 2 * * *', timezone: 'Europe/Berlin' });
     const times = async (from: string, to: string) => {
