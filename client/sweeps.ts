@@ -127,7 +127,9 @@ export class Sweeps {
     } catch (error) {
       if (!isError(error, 'WorkflowFailedError')) throw error;
       const { status } = await this.look(sweepId);
-      const { code = 'SWEEP_FAILED', message = error.cause?.message ?? error.message } = status.error ?? {};
+      const { type } = (error.cause ?? {}) as { type?: string };
+      const code = type ?? status.error?.code ?? 'SWEEP_FAILED';
+      const message = error.cause?.message ?? error.message;
       throw new SoftflowError(code, `Sweep ${sweepId}: ${message}`, { cause: error, details: { sweepId } });
     }
   }

@@ -77,7 +77,7 @@ export type RunPhase =
   | 'cancelled';
 
 /** Where a run may end for now: a part of the method that is done, or a round of the curriculum. */
-export type Border = 'encode' | 'sft' | 'self-distil' | number;
+export type Border = 'encode' | 'sft' | 'self-distil' | 'test-sft' | number;
 
 /** Answer of the `status` query, and the summary in the store's record of the run. */
 export interface RunStatus {

@@ -148,6 +148,7 @@ async function evaluateOnTest(run: Run, data: Data, embeddings: ArtifactRef): Pr
     once<Metrics>(run, id, stepInputs.test(data, embeddings, adapter), params.evaluate());
   if (run.config.evaluation.zeroShot) await evaluated('test-zeroShot');
   await evaluated('test-sft', chosenEpoch(run, 'sft').adapter);
+  endAt(run, 'test-sft');
   await evaluated('test-soft', chosenEpoch(run, 'curriculum').adapter);
 }
 

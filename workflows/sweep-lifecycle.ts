@@ -35,8 +35,6 @@ import { lightActivityOptions } from './task-queues.ts';
 export interface Entry {
   config: RunConfig;
   status: SweepRun;
-  /** How many of `SHARED_PARTS` it has done. */
-  partsDone: number;
   /** While it is at work. */
   handle?: ChildWorkflowHandle<typeof softWorkflow>;
   /** What its last part ended with. */
@@ -64,7 +62,7 @@ export function openSweep(input: SweepInput): Sweep {
   const sweepId = workflowInfo().workflowId;
   const entries = runs.map((settings, index): Entry => {
     const status: SweepRun = { runId: `${sweepId}-${index + 1}`, settings, phase: 'pending', round: 0, value: null };
-    return { config: parseConfig(withSettings(base, settings)), status, partsDone: 0 };
+    return { config: parseConfig(withSettings(base, settings)), status };
   });
   const status: SweepStatus = {
     sweepId,
@@ -222,7 +220,7 @@ export async function concludedSweep(sweep: Sweep, work: () => Promise<void>): P
   const end = async (phase: RunPhase): Promise<SweepStatus> => {
     sweep.status.phase = phase;
     for (const entry of sweep.entries)
-      if (entry.status.phase === 'waiting') await letGo(entry, `the sweep is ${phase}`);
+      if (['pending', 'waiting'].includes(entry.status.phase)) await letGo(entry, `the sweep is ${phase}`);
     await recordSweep(sweep);
     return sweep.status;
   };

@@ -26,7 +26,7 @@ import {
   takePlace,
   watchBudget,
 } from './sweep-lifecycle.ts';
-import { lastSharedPart, SHARED_PARTS } from './sweep-sharing.ts';
+import { lastSharedPart, PARTS_AFTER, PARTS_BEFORE } from './sweep-sharing.ts';
 import { losersOf, ranked, type SweepInput, type SweepStatus, valueOfRounds } from './sweep-state.ts';
 import { longActivityOptions } from './task-queues.ts';
 
@@ -46,7 +46,7 @@ export async function sweepWorkflow(input: SweepInput): Promise<SweepStatus> {
 
 async function race(sweep: Sweep): Promise<void> {
   await findSources(sweep);
-  await shareParts(sweep);
+  await share(sweep, sweep.entries, PARTS_BEFORE);
   for (const rung of sweep.status.rungs) await climb(sweep, rung);
   await finish(sweep);
   sweep.status.phase = 'completed';
@@ -62,28 +62,23 @@ async function findSources(sweep: Sweep): Promise<void> {
   sweep.sources = await resolveSources({ ...sourceNames(parseConfig(input.config)), runId: status.sweepId });
 }
 
-/** Each part of the method that several runs have in common is done by the first of them, and waited for by the others. */
-async function shareParts(sweep: Sweep): Promise<void> {
-  const { entries } = sweep;
+/** Each of some parts that several runs have in common is done by the first of them, and waited for by the others. */
+async function share(sweep: Sweep, entries: readonly Entry[], parts: readonly Border[]): Promise<void> {
+  const doneParts = entries.map(() => 0);
   const awaited = entries.map((entry, i) =>
-    entries.slice(0, i).map((before) => (lastSharedPart(before.config, entry.config) ?? -1) + 1),
-  );
-  const parts = entries.map((_, i) =>
-    SHARED_PARTS.map((_part, part) => part + 1).filter((part) => awaited.some((of) => of[i] === part)),
+    entries.slice(0, i).map((before) => lastSharedPart(parts, before.config, entry.config) + 1),
   );
   await all(entries, async (entry, i) => {
-    for (const [j, part] of (awaited[i] as number[]).entries()) {
-      const before = entries[j] as Entry;
-      await condition(() => before.partsDone >= part);
-    }
+    const own = parts.filter((_, part) => awaited.some((of) => of[i] === part + 1));
+    for (const [j, part] of (awaited[i] as number[]).entries()) await condition(() => (doneParts[j] as number) >= part);
     try {
-      for (const part of parts[i] as number[]) {
-        await goOn(sweep, entry, SHARED_PARTS[part - 1]);
-        entry.partsDone = part;
+      for (const part of own) {
+        await goOn(sweep, entry, part);
+        doneParts[i] = parts.indexOf(part) + 1;
       }
     } finally {
       // Whoever waits for a run that goes on no more does that part on its own.
-      entry.partsDone = SHARED_PARTS.length;
+      doneParts[i] = parts.length;
     }
   });
 }
@@ -101,7 +96,8 @@ async function climb(sweep: Sweep, rung: number): Promise<void> {
 
 /** Tests and releases what is left: all of it, or only the best once the budget is used up. */
 async function finish(sweep: Sweep): Promise<void> {
-  if (!sweep.status.spent) await all(inRace(sweep), (entry) => goOn(sweep, entry));
+  await share(sweep, inRace(sweep), PARTS_AFTER);
+  await all(inRace(sweep), (entry) => goOn(sweep, entry));
   for (;;) {
     const { runs } = sweep.status;
     const best = ranked(runs.filter(({ phase }) => phase === 'completed'))[0];
@@ -112,7 +108,7 @@ async function finish(sweep: Sweep): Promise<void> {
       if (best) return;
       throw noneCompleted(sweep);
     }
-    await goOn(sweep, entryOf(sweep, next.runId));
+    await goOn(sweep, entryOf(sweep, next.runId), undefined, true);
   }
 }
 
@@ -127,14 +123,15 @@ async function all<T>(items: readonly T[], work: (item: T, index: number) => Pro
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-/** Lets a run go on as far as a border, or to its end. */
-async function goOn(sweep: Sweep, entry: Entry, until?: Border): Promise<void> {
+/** Lets a run go on as far as a border, or to its end; once the budget is used up only where that is said. */
+async function goOn(sweep: Sweep, entry: Entry, until?: Border, beyondBudget = false): Promise<void> {
   const { status, last } = entry;
-  if (until !== undefined && (sweep.status.spent || isPast(last, until))) return;
+  const mayGo = () => beyondBudget || !sweep.status.spent;
+  if (!mayGo() || isPast(last, until)) return;
   await takePlace(sweep);
   try {
     // A place may have become free because the budget was used up.
-    if (until !== undefined && sweep.status.spent) return;
+    if (!mayGo()) return;
     status.phase = 'running';
     await work(sweep, entry, until);
   } catch (error) {
@@ -159,7 +156,7 @@ async function work(sweep: Sweep, entry: Entry, until?: Border): Promise<void> {
 }
 
 /** Its curriculum has ended before, or it is there already. */
-function isPast(last: RunStatus | undefined, until: Border): boolean {
+function isPast(last: RunStatus | undefined, until?: Border): boolean {
   if (typeof until !== 'number' || !last || last.curriculum.length === 0) return false;
   const over = !last.steps.some(({ stage, state }) => stage === 'curriculum' && state === 'pending');
   return over || last.curriculum.length >= until;

@@ -217,6 +217,20 @@ test('pause-on-failure stops the nights after a failed one, and says why', async
   await schedules.delete('broken');
 });
 
+test('a night without a worker waits, says so, and is done as of its own time once there is one again', async () => {
+  const away = new Schedules({ client: server.client, store, taskQueue: 'away', heartbeatTimeoutSeconds: 3 });
+  await away.create('away', { config: quick(), cron: '0 0 * * *' });
+  await away.backfill('away', '2026-03-10T00:00:00Z', '2026-03-10T00:00:00Z');
+  const [waiting] = await untilRuns('away', (runs) => runs.length === 1);
+  expect(waiting).toMatchObject({ state: 'running', summary: expect.stringContaining('no worker answers') });
+  const back = await startTestWorker(server, store.root, 'away');
+  const [done] = await untilRuns('away', (runs) => states(runs).join() === 'completed');
+  back.shutdown();
+  await back.done;
+  expect(done?.status?.asOf).toBe('2026-03-10T00:00:00.000Z');
+  await away.delete('away');
+});
+
 describe('a start while a retrain is at work', () => {
   let recent: GrowingCsv;
   beforeAll(async () => {

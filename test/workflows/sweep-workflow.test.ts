@@ -150,9 +150,6 @@ describe('a sweep', () => {
     const plan = overAlphas([0.1, 1, 10, 100]);
     const other = await openStore(join(folder, disturbed), { create: true });
     const place = { step: 'trainEpoch', stage: 'soft', epoch: 2, position: 'micro-batch 7' };
-    const light = await startTestWorker(server, other.root, `${disturbed}-light`);
-    light.shutdown();
-    await light.done;
     const workflows = new WorkerProcess(server, other.root, disturbed, {}, undefined, { queues: ['workflow'] });
     let victim = new WorkerProcess(server, other.root, disturbed);
     const killed = new Sweeps({
@@ -241,8 +238,8 @@ describe('messages', () => {
     await hold.reached();
     const [first, second] = (await sweeps.look(sweepId)).status.runs;
     const held = (await runs.look(`${sweepId}-1`)).status.phase === 'running' ? first : second;
-    hold.release();
     await runs.stop(held?.runId as string, 'round');
+    hold.release();
     const ended = await sweeps.result(sweepId);
     expect(ended.runs.map(({ phase }) => phase).sort()).toEqual(['completed', 'failed', 'stopped']);
     expect(ended.runs[2]).toMatchObject({ phase: 'failed', error: { code: 'CATALOGUE_TOO_SMALL' } });
