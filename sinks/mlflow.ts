@@ -19,6 +19,7 @@ const STATUS: Record<RunStatus['phase'], string> = {
   running: 'RUNNING',
   paused: 'RUNNING',
   stopping: 'RUNNING',
+  waiting: 'RUNNING',
   completed: 'FINISHED',
   failed: 'FAILED',
   stopped: 'KILLED',
