@@ -78,6 +78,9 @@ async function handedOut(sweepId: string): Promise<string[]> {
   return keys;
 }
 
+/** The rest takes minutes on a busy machine: `npm run test:full`. */
+const FULL = process.env['SOFTFLOW_TEST_FULL'] === '1';
+
 describe('a sweep', () => {
   let swept: SweepStatus;
 
@@ -101,34 +104,37 @@ describe('a sweep', () => {
     }
   });
 
-  test('lets those go that are worse than the better half after a rung, and says so in their records', async () => {
-    const valuesAfter = async (round: number, ids: readonly string[]) =>
-      Promise.all(
-        ids.map(async (runId) => {
-          const rows = (await statusOf(store, runId)).curriculum.slice(0, round);
-          return { runId, value: Math.max(...rows.map(({ validation }) => validation.hr[10] as number)) };
-        }),
-      );
-    let left = swept.runs.map(({ runId }) => runId);
-    for (const rung of swept.rungs) {
-      const values = await valuesAfter(rung, left);
-      const border = values.map(({ value }) => value).sort((a, b) => b - a)[Math.ceil(left.length / 2) - 1] as number;
-      const losers = values.filter(({ value }) => value < border).map(({ runId }) => runId);
-      const told = swept.runs.filter(({ reason }) => reason?.endsWith(`round ${rung}`)).map(({ runId }) => runId);
-      expect(told.sort()).toEqual(losers.sort());
-      for (const runId of losers) {
-        expect((await runs.look(runId)).status).toMatchObject({ phase: 'stopped' });
-        expect((await statusOf(store, runId)).curriculum).toHaveLength(rung);
+  test.runIf(FULL)(
+    'lets those go that are worse than the better half after a rung, and says so in their records',
+    async () => {
+      const valuesAfter = async (round: number, ids: readonly string[]) =>
+        Promise.all(
+          ids.map(async (runId) => {
+            const rows = (await statusOf(store, runId)).curriculum.slice(0, round);
+            return { runId, value: Math.max(...rows.map(({ validation }) => validation.hr[10] as number)) };
+          }),
+        );
+      let left = swept.runs.map(({ runId }) => runId);
+      for (const rung of swept.rungs) {
+        const values = await valuesAfter(rung, left);
+        const border = values.map(({ value }) => value).sort((a, b) => b - a)[Math.ceil(left.length / 2) - 1] as number;
+        const losers = values.filter(({ value }) => value < border).map(({ runId }) => runId);
+        const told = swept.runs.filter(({ reason }) => reason?.endsWith(`round ${rung}`)).map(({ runId }) => runId);
+        expect(told.sort()).toEqual(losers.sort());
+        for (const runId of losers) {
+          expect((await runs.look(runId)).status).toMatchObject({ phase: 'stopped' });
+          expect((await statusOf(store, runId)).curriculum).toHaveLength(rung);
+        }
+        left = left.filter((runId) => !losers.includes(runId));
       }
-      left = left.filter((runId) => !losers.includes(runId));
-    }
-    const completed = swept.runs.filter(({ phase }) => phase === 'completed');
-    expect(completed.map(({ runId }) => runId)).toEqual(left);
-    expect(completed.length).toBeLessThan(4);
-    expect(swept.best).toBe(completed.sort((a, b) => (b.value as number) - (a.value as number))[0]?.runId);
-  });
+      const completed = swept.runs.filter(({ phase }) => phase === 'completed');
+      expect(completed.map(({ runId }) => runId)).toEqual(left);
+      expect(completed.length).toBeLessThan(4);
+      expect(swept.best).toBe(completed.sort((a, b) => (b.value as number) - (a.value as number))[0]?.runId);
+    },
+  );
 
-  test('is itself and its runs what the store tells when no server is asked', async () => {
+  test.runIf(FULL)('is itself and its runs what the store tells when no server is asked', async () => {
     const offline = new Sweeps({ store });
     expect((await offline.list())[0]?.sweepId).toBe(swept.sweepId);
     expect(await offline.look(swept.sweepId)).toEqual({ status: swept, atWork: {} });
@@ -139,115 +145,125 @@ describe('a sweep', () => {
     });
   });
 
-  test('a loser that is resumed on its own goes on where it was', async () => {
+  test.runIf(FULL)('a loser that is resumed on its own goes on where it was', async () => {
     const loser = swept.runs.find(({ phase }) => phase === 'stopped')?.runId as string;
     await runs.resume(loser);
     expect(await runs.result(loser)).toMatchObject({ phase: 'completed' });
   });
 
-  test('gives the bytes of each run alone, also when worker and trainer are killed meanwhile', async () => {
-    const [alone, disturbed] = ['alone', 'disturbed'];
-    const plan = overAlphas([0.1, 1, 10, 100]);
-    const other = await openStore(join(folder, disturbed), { create: true });
-    const place = { step: 'trainEpoch', stage: 'soft', epoch: 2, position: 'micro-batch 7' };
-    const workflows = new WorkerProcess(server, other.root, disturbed, {}, undefined, { queues: ['workflow'] });
-    let victim = new WorkerProcess(server, other.root, disturbed);
-    const killed = new Sweeps({
-      client: server.client,
-      store: other,
-      taskQueue: disturbed,
-      heartbeatTimeoutSeconds: 3,
-    });
-    const hold = new Hold(other.root, place);
-    const sweepId = await killed.start(config(), plan);
-    await hold.reached();
-    victim.process.kill('SIGKILL');
-    workflows.process.kill('SIGKILL');
-    await Promise.all([victim.exited, workflows.exited]);
-    hold.release();
-    victim = new WorkerProcess(server, other.root, disturbed, {}, undefined, { queues: ['workflow', 'cpu', 'gpu'] });
-    const result = await killed.result(sweepId);
-    await victim.stop();
-    const outcome = ({ settings, phase, round, value, reason }: SweepStatus['runs'][number]) => ({
-      settings,
-      phase,
-      round,
-      value,
-      reason,
-    });
-    expect(result.runs.map(outcome)).toEqual(swept.runs.map(outcome));
+  test.runIf(FULL)(
+    'gives the bytes of each run alone, also when worker and trainer are killed meanwhile',
+    async () => {
+      const [alone, disturbed] = ['alone', 'disturbed'];
+      const plan = overAlphas([0.1, 1, 10, 100]);
+      const other = await openStore(join(folder, disturbed), { create: true });
+      const place = { step: 'trainEpoch', stage: 'soft', epoch: 2, position: 'micro-batch 7' };
+      const workflows = new WorkerProcess(server, other.root, disturbed, {}, undefined, { queues: ['workflow'] });
+      let victim = new WorkerProcess(server, other.root, disturbed);
+      const killed = new Sweeps({
+        client: server.client,
+        store: other,
+        taskQueue: disturbed,
+        heartbeatTimeoutSeconds: 3,
+      });
+      const hold = new Hold(other.root, place);
+      const sweepId = await killed.start(config(), plan);
+      await hold.reached();
+      victim.process.kill('SIGKILL');
+      workflows.process.kill('SIGKILL');
+      await Promise.all([victim.exited, workflows.exited]);
+      hold.release();
+      victim = new WorkerProcess(server, other.root, disturbed, {}, undefined, { queues: ['workflow', 'cpu', 'gpu'] });
+      const result = await killed.result(sweepId);
+      await victim.stop();
+      const outcome = ({ settings, phase, round, value, reason }: SweepStatus['runs'][number]) => ({
+        settings,
+        phase,
+        round,
+        value,
+        reason,
+      });
+      expect(result.runs.map(outcome)).toEqual(swept.runs.map(outcome));
 
-    const best = swept.runs.findIndex(({ runId }) => runId === swept.best);
-    const bytes = await releasedFiles(store, await statusOf(store, swept.best as string));
-    const again = await releasedFiles(other, await statusOf(other, result.runs[best]?.runId as string));
-    expect(again['metrics.json']).toBe(bytes['metrics.json']);
-    expect(again['adapter/adapter_model.safetensors']).toBe(bytes['adapter/adapter_model.safetensors']);
+      const best = swept.runs.findIndex(({ runId }) => runId === swept.best);
+      const bytes = await releasedFiles(store, await statusOf(store, swept.best as string));
+      const again = await releasedFiles(other, await statusOf(other, result.runs[best]?.runId as string));
+      expect(again['metrics.json']).toBe(bytes['metrics.json']);
+      expect(again['adapter/adapter_model.safetensors']).toBe(bytes['adapter/adapter_model.safetensors']);
 
-    const single = await openStore(join(folder, alone), { create: true });
-    const aloneWorker = await startTestWorker(server, single.root, alone);
-    const solo = new Runs({ client: server.client, store: single, taskQueue: alone, heartbeatTimeoutSeconds: 3 });
-    const status = await solo.result(await solo.start((await runs.config(swept.best as string)) as RunConfig));
-    aloneWorker.shutdown();
-    await aloneWorker.done;
-    expect((await releasedFiles(single, status))['metrics.json']).toBe(bytes['metrics.json']);
-  }, 60_000);
+      const single = await openStore(join(folder, alone), { create: true });
+      const aloneWorker = await startTestWorker(server, single.root, alone);
+      const solo = new Runs({ client: server.client, store: single, taskQueue: alone, heartbeatTimeoutSeconds: 3 });
+      const status = await solo.result(await solo.start((await runs.config(swept.best as string)) as RunConfig));
+      aloneWorker.shutdown();
+      await aloneWorker.done;
+      expect((await releasedFiles(single, status))['metrics.json']).toBe(bytes['metrics.json']);
+    },
+    60_000,
+  );
 });
 
 describe('messages', () => {
-  test('pause holds every run, resume lets them go on; stop ends them, and the sweep can be resumed', async () => {
-    const hold = new Hold(store.root, {
-      step: 'trainEpoch',
-      stage: 'soft',
-      epoch: 2,
-      seed: 11,
-      position: 'micro-batch 3',
-    });
-    const sweepId = await sweeps.start(config({ seed: 11 }), overAlphas([0.5, 5]));
-    RECORDED.push(['sweep-resumed', sweepId]);
-    await hold.reached();
-    await sweeps.pause(sweepId);
-    await until(async () =>
-      Object.values((await sweeps.look(sweepId)).status.runs).some(({ phase }) => phase === 'paused'),
-    );
-    expect((await sweeps.look(sweepId)).status.phase).toBe('paused');
-    await expect(sweeps.pause(sweepId)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' });
-    await sweeps.resume(sweepId);
-    await expect(sweeps.resume(sweepId)).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
-    await sweeps.stop(sweepId, 'now');
-    const stopped = await sweeps.result(sweepId);
-    expect(stopped).toMatchObject({ phase: 'stopped', best: null });
-    expect(stopped.runs.map(({ phase }) => phase)).toEqual(['stopped', 'stopped']);
-    await expect(sweeps.stop(sweepId, 'now')).rejects.toMatchObject({ code: 'RUN_NOT_ACTIVE' });
-    hold.release();
-    await sweeps.resume(sweepId);
-    expect((await sweeps.result(sweepId)).best).not.toBeNull();
-    await expect(sweeps.resume(sweepId)).rejects.toMatchObject({ code: 'RUN_COMPLETED' });
-  });
+  test.runIf(FULL)(
+    'pause holds every run, resume lets them go on; stop ends them, and the sweep can be resumed',
+    async () => {
+      const hold = new Hold(store.root, {
+        step: 'trainEpoch',
+        stage: 'soft',
+        epoch: 2,
+        seed: 11,
+        position: 'micro-batch 3',
+      });
+      const sweepId = await sweeps.start(config({ seed: 11 }), overAlphas([0.5, 5]));
+      RECORDED.push(['sweep-resumed', sweepId]);
+      await hold.reached();
+      await sweeps.pause(sweepId);
+      await until(async () =>
+        Object.values((await sweeps.look(sweepId)).status.runs).some(({ phase }) => phase === 'paused'),
+      );
+      expect((await sweeps.look(sweepId)).status.phase).toBe('paused');
+      await expect(sweeps.pause(sweepId)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' });
+      await sweeps.resume(sweepId);
+      await expect(sweeps.resume(sweepId)).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
+      await sweeps.stop(sweepId, 'now');
+      const stopped = await sweeps.result(sweepId);
+      expect(stopped).toMatchObject({ phase: 'stopped', best: null });
+      expect(stopped.runs.map(({ phase }) => phase)).toEqual(['stopped', 'stopped']);
+      await expect(sweeps.stop(sweepId, 'now')).rejects.toMatchObject({ code: 'RUN_NOT_ACTIVE' });
+      hold.release();
+      await sweeps.resume(sweepId);
+      expect((await sweeps.result(sweepId)).best).not.toBeNull();
+      await expect(sweeps.resume(sweepId)).rejects.toMatchObject({ code: 'RUN_COMPLETED' });
+    },
+  );
 
-  test('a run that a person stops, and one that fails, take no further part; the others go on', async () => {
-    const hold = new Hold(store.root, {
-      step: 'trainEpoch',
-      stage: 'soft',
-      epoch: 2,
-      seed: 12,
-      position: 'micro-batch 3',
-    });
-    const settings = [10, 10, 5000].map((k, i) => ({ 'evaluation.ks': [k], 'soft.curriculumAlpha': i + 1 }));
-    const sweepId = await sweeps.start(config({ seed: 12 }), { runs: settings, maxParallel: 1, earlyStop: false });
-    RECORDED.push(['sweep-with-failure', sweepId]);
-    await hold.reached();
-    const [first, second] = (await sweeps.look(sweepId)).status.runs;
-    const held = (await runs.look(`${sweepId}-1`)).status.phase === 'running' ? first : second;
-    await runs.stop(held?.runId as string, 'round');
-    hold.release();
-    const ended = await sweeps.result(sweepId);
-    expect(ended.runs.map(({ phase }) => phase).sort()).toEqual(['completed', 'failed', 'stopped']);
-    expect(ended.runs[2]).toMatchObject({ phase: 'failed', error: { code: 'CATALOGUE_TOO_SMALL' } });
-    expect(ended.runs.find(({ phase }) => phase === 'stopped')?.reason).toBe('stopped by a person');
-    expect(ended.best).toBe(ended.runs.find(({ phase }) => phase === 'completed')?.runId);
-  });
+  test.runIf(FULL)(
+    'a run that a person stops, and one that fails, take no further part; the others go on',
+    async () => {
+      const hold = new Hold(store.root, {
+        step: 'trainEpoch',
+        stage: 'soft',
+        epoch: 2,
+        seed: 12,
+        position: 'micro-batch 3',
+      });
+      const settings = [10, 10, 5000].map((k, i) => ({ 'evaluation.ks': [k], 'soft.curriculumAlpha': i + 1 }));
+      const sweepId = await sweeps.start(config({ seed: 12 }), { runs: settings, maxParallel: 1, earlyStop: false });
+      RECORDED.push(['sweep-with-failure', sweepId]);
+      await hold.reached();
+      const [first, second] = (await sweeps.look(sweepId)).status.runs;
+      const held = (await runs.look(`${sweepId}-1`)).status.phase === 'running' ? first : second;
+      await runs.stop(held?.runId as string, 'round');
+      hold.release();
+      const ended = await sweeps.result(sweepId);
+      expect(ended.runs.map(({ phase }) => phase).sort()).toEqual(['completed', 'failed', 'stopped']);
+      expect(ended.runs[2]).toMatchObject({ phase: 'failed', error: { code: 'CATALOGUE_TOO_SMALL' } });
+      expect(ended.runs.find(({ phase }) => phase === 'stopped')?.reason).toBe('stopped by a person');
+      expect(ended.best).toBe(ended.runs.find(({ phase }) => phase === 'completed')?.runId);
+    },
+  );
 
-  test('once the budget is used up only the best goes on, to its end', async () => {
+  test.runIf(FULL)('once the budget is used up only the best goes on, to its end', async () => {
     const hold = new Hold(store.root, {
       step: 'trainEpoch',
       stage: 'soft',
@@ -273,7 +289,7 @@ describe('messages', () => {
 });
 
 describe('a sweep that cannot succeed ends with a code', () => {
-  test('when no run comes to its end', async () => {
+  test.runIf(FULL)('when no run comes to its end', async () => {
     const plan = { runs: [{ 'evaluation.ks': [5000] }, { 'evaluation.ks': [6000] }], maxParallel: 2, earlyStop: true };
     const sweepId = await sweeps.start(config(), plan);
     RECORDED.push(['sweep-failed', sweepId]);
@@ -284,7 +300,7 @@ describe('a sweep that cannot succeed ends with a code', () => {
     expect((await sweeps.look(sweepId)).status).toMatchObject({ phase: 'failed', error: { code: 'SWEEP_FAILED' } });
   });
 
-  test('when it has no runs, or one of them has a field that is not valid', async () => {
+  test.runIf(FULL)('when it has no runs, or one of them has a field that is not valid', async () => {
     const start = (plan: Partial<SweepPlan>) =>
       sweeps.start(config(), { ...overAlphas([1]), ...plan }).then((id) => sweeps.result(id));
     await expect(start({ runs: [] })).rejects.toMatchObject({ code: 'SWEEP_INVALID' });
