@@ -228,7 +228,10 @@ export class Schedules {
     return this.#action(name, { config, recipe, sweep: sweep ?? undefined });
   }
 
-  async #action(name: string, retrain: { config: RunConfig; recipe: string | undefined; sweep: SweepPlan | undefined }) {
+  async #action(
+    name: string,
+    retrain: { config: RunConfig; recipe: string | undefined; sweep: SweepPlan | undefined },
+  ) {
     const heartbeatTimeoutSeconds = this.#heartbeatTimeoutSeconds;
     const { config, recipe, sweep } = retrain;
     const input: RetrainInput = {

@@ -20,8 +20,11 @@ import { startSoft, startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { startTestServer } from '../support/temporal.ts';
 import { until } from '../support/until.ts';
 
-const replay = async (name: string, history: unknown) =>
-  Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, name);
+/** A sweep names its runs after itself, so a history is replayed under the id that it was recorded with. */
+const replay = async (name: string, history: Awaited<ReturnType<typeof readHistory>>) => {
+  const id = history.events[0]?.workflowExecutionStartedEventAttributes?.workflowId || name;
+  return Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, id);
+};
 
 test('every recorded history replays with the workflow as it is now (R13)', async (context) => {
   const names = await historyNames();

@@ -50,7 +50,7 @@ const config = (change: object = {}): RunConfig =>
     tinyConfig({
       train: { maxEpochs: 1, patience: 4, batchSize: 8, microBatchSize: 4 },
       soft: { distancePrompts: 8, maxEpochs: 4 },
-      evaluation: { ks: [1, 5, 10], zeroShot: false },
+      evaluation: { ks: [1, 5, 10], metric: 'ndcg@10', zeroShot: false },
       ...change,
     }),
   );
@@ -88,12 +88,20 @@ describe('a sweep', () => {
     const sweepId = await sweeps.start(config(), overAlphas([0.1, 1, 10, 100]), { recipe: 'tiny.yaml' });
     RECORDED.push(['sweep-completed', sweepId]);
     swept = await sweeps.result(sweepId);
-    expect(swept).toMatchObject({ phase: 'completed', metric: 'hr@10', rungs: [2, 4], spent: false });
+    expect(swept).toMatchObject({ phase: 'completed', metric: 'ndcg@10', rungs: [2, 4], spent: false });
     expect(swept.runs.map(({ runId }) => runId)).toEqual([1, 2, 3, 4].map((n) => `${sweepId}-${n}`));
     await until(async () => (await handedOut(sweepId)).length > 0);
     const keys = await handedOut(sweepId);
     expect(keys.length).toBeGreaterThan(20);
-    expect(keys).toEqual([...new Set(keys)]);
+    // Two runs whose best round is the first release the same adapter; which round is best is known last.
+    const released = await Promise.all(
+      swept.runs.map(
+        async ({ runId }) => (await statusOf(store, runId)).steps.find(({ id }) => id === 'test-soft')?.key,
+      ),
+    );
+    const once = keys.filter((key) => !released.includes(key));
+    expect(once.length).toBeGreaterThanOrEqual(keys.length - released.length);
+    expect(once).toEqual([...new Set(once)]);
     for (const { runId } of swept.runs) {
       const steps = (await statusOf(store, runId)).steps;
       const first = (await statusOf(store, `${sweepId}-1`)).steps;
@@ -111,7 +119,7 @@ describe('a sweep', () => {
         Promise.all(
           ids.map(async (runId) => {
             const rows = (await statusOf(store, runId)).curriculum.slice(0, round);
-            return { runId, value: Math.max(...rows.map(({ validation }) => validation.hr[10] as number)) };
+            return { runId, value: Math.max(...rows.map(({ validation }) => validation.ndcg[10] as number)) };
           }),
         );
       let left = swept.runs.map(({ runId }) => runId);
