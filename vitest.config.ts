@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Folders whose tests start servers and processes: they run one at a time, after the quick ones. */
-const HEAVY = ['activities', 'client', 'workers', 'workflows', 'end-to-end'];
+const HEAVY = ['activities', 'client', 'deploy', 'workers', 'workflows', 'end-to-end'];
 
 const full = process.env['SOFTFLOW_TEST_FULL'] === '1';
 const heavy = HEAVY.map((folder) => `test/${folder}/**/*.test.ts`);
