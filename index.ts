@@ -57,6 +57,7 @@ export {
   type StepParams,
   type StepResults,
 } from './activities/step-contracts.ts';
+export { Device, type TensorWorker } from './activities/tensor-worker.ts';
 export type { Trainer, TrainerJob } from './activities/trainer.ts';
 export type { ArtifactRef } from './artifacts/artifact-ref.ts';
 export type { BlobMeta } from './artifacts/blobs.ts';
@@ -73,6 +74,7 @@ export {
   exportRun,
 } from './cli/export-run.ts';
 export { type RecommendOptions, type RecommendResult, recommend } from './cli/recommend.ts';
+export { type Build, Builds } from './client/builds.ts';
 export { configuredTarget, connect, type TemporalTarget } from './client/connect.ts';
 export { type ListedRelease, Releases, type ReleasesOptions, type Wish } from './client/releases.ts';
 export { type ReleasedRun, readReleasedRun, readRunFile } from './client/run-results.ts';
@@ -88,6 +90,7 @@ export {
   type SchedulesOptions,
   type ScheduleView,
 } from './client/schedules.ts';
+export type { StepMove } from './client/step-moves.ts';
 export { type SweepLook, Sweeps } from './client/sweeps.ts';
 export type { Column, ColumnInput } from './datasets/columns.ts';
 export type { HistoryReport } from './datasets/histories.ts';
@@ -136,7 +139,7 @@ export { popularityRanks, predictionMetrics, rankOf } from './report/metrics.ts'
 export type { RunSummary } from './report/summary-types.ts';
 export type { BackendChoice } from './workers/backend-choices.ts';
 export { type Embedded, type EmbeddedOptions, ensureEmbedded, stopEmbedded } from './workers/embedded.ts';
-export type { MachineOptions } from './workers/machine-activities.ts';
+export type { MachineOptions } from './workers/machine.ts';
 export { machinePlaces } from './workers/places.ts';
 export { SoftflowPlugin, type SoftflowPluginOptions } from './workers/plugin.ts';
 export { TrainerClient } from './workers/trainer-client.ts';

@@ -298,6 +298,8 @@ export interface StepResult<Result> {
   /** Digest of the fingerprint under which it was made. */
   fingerprint: string;
   telemetry: StepTelemetry;
+  /** Own queue of the tensor worker that has just computed it; no part of what is kept. */
+  queue?: string;
 }
 
 export interface LookUpInput {

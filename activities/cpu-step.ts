@@ -2,6 +2,7 @@ import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activit
 import type { Store } from '../artifacts/store.ts';
 import { CONTRACT_VERSIONS, type Progress, type StepInput, type StepName, type StepResult } from './contracts.ts';
 import { toFailure } from './failures.ts';
+import { requireSameContract } from './same-contract.ts';
 import type { StepBody, StepInputs, StepParams } from './step-contracts.ts';
 import { parseStepInput, requireOutputs } from './step-input.ts';
 import { findStep, finishStep, forWorkflow } from './step-result.ts';
@@ -21,6 +22,7 @@ export function cpuStep<Step extends StepName>(
       const input = parseStepInput<StepParams[Step]>(raw) as BodyInput<Step>;
       const found = await findStep(store, input.key);
       if (found) return forWorkflow(found);
+      requireSameContract(input, activityInfo().attempt, contractVersion);
       if (input.circumstances.shard && input.circumstances.shard.index > 0) return null;
       return forWorkflow(await compute(store, input, body, contractVersion));
     } catch (error) {

@@ -21,6 +21,7 @@ import { type Places, type SourceNames, sourceResolver } from './resolve-sources
 import type { LongRetrainActivities, RetrainActivities } from './retrain-contracts.ts';
 import { type RunRecord, recordRetrain, recordRun, recordSweep, type SweepRecord } from './run-records.ts';
 import type { StepBody } from './step-contracts.ts';
+import { onDevice, type TensorWorker } from './tensor-worker.ts';
 import type { Trainer } from './trainer.ts';
 
 export interface ActivityDeps {
@@ -30,6 +31,8 @@ export interface ActivityDeps {
   places: Places;
   /** Told of every record of a run that is written; never rejects. */
   recorded?: (runId: string) => Promise<void>;
+  /** Who computes the tensor steps. */
+  tensorWorker: TensorWorker;
 }
 
 /** Short activities of the workflow's own queue. */
@@ -83,10 +86,11 @@ export function createActivities(deps: ActivityDeps, replace: Replacements = {})
 }
 
 function ownActivities(
-  { store, trainer, places, recorded }: ActivityDeps,
+  { store, trainer, places, tensorWorker, recorded }: ActivityDeps,
   versions: Record<StepName, number>,
 ): Activities {
-  const tensorStep = (input: StepInput<unknown>) => relay({ store, trainer, modelFiles: places.modelFiles }, input);
+  const relayDeps = { store, trainer, worker: tensorWorker.identity, modelFiles: places.modelFiles };
+  const tensorStep = (input: StepInput<unknown>) => onDevice(tensorWorker, () => relay(relayDeps, input));
   return {
     lookUpStep: failing((input) => lookUpStep(store, input, versions)),
     recordRun: failing(async (record) => {

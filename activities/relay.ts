@@ -6,6 +6,7 @@ import type { Progress, StepInput, StepResult, TensorParams } from './contracts.
 import { heartbeating } from './cpu-step.ts';
 import { faultToFailure, toFailure } from './failures.ts';
 import type { Places } from './resolve-sources.ts';
+import { requireSameContract } from './same-contract.ts';
 import { parseStepInput } from './step-input.ts';
 import { findStep, forWorkflow } from './step-result.ts';
 import { stopped } from './stopped.ts';
@@ -18,6 +19,8 @@ export interface RelayDeps {
   store: Store;
   trainer: Trainer;
   modelFiles: Places['modelFiles'];
+  /** Identity of the worker, noted with each attempt. */
+  worker: string;
 }
 
 /**
@@ -29,7 +32,8 @@ export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<S
     const input = parseStepInput(raw);
     const found = await findStep(deps.store, input.key);
     if (found) return forWorkflow(found);
-    await noteInputs(deps.store, input);
+    requireSameContract(input, activityInfo().attempt);
+    await noteAttempt(deps, input);
     const { source } = (input.params as TensorParams).model;
     const job = deps.trainer.submit(input, await heartbeating(() => deps.modelFiles(source)));
     const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
@@ -39,10 +43,13 @@ export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<S
   }
 }
 
-/** What a step is begun with, so that its tiles and checkpoints can be found when a person is to be forgotten. */
-async function noteInputs(store: Store, { key, inputs, circumstances }: StepInput<unknown>): Promise<void> {
+/**
+ * What a step is begun with, so that its tiles and checkpoints can be found when a person is to be forgotten, and who began
+ * it, so that it is seen when it moves to another worker.
+ */
+async function noteAttempt({ store, worker }: RelayDeps, { key, inputs, circumstances }: StepInput<unknown>) {
   const { runId } = circumstances;
-  await store.addTelemetry(key, { runId, seconds: 0, resumes: 0, inputs: inputDigests(inputs) });
+  await store.addTelemetry(key, { runId, seconds: 0, resumes: 0, inputs: inputDigests(inputs), worker });
 }
 
 /** Waits for the job's end. As long as the trainer moves, so does the heartbeat; on cancellation it is drained. */

@@ -12,6 +12,8 @@ export interface LiveRun {
   elapsedSeconds?: number;
   /** A sentence about trouble: no worker takes the step, an attempt failed ... */
   notice?: string;
+  /** Of the steps that are running, those that go on at another worker, by step id. */
+  moved?: Record<string, { from: string; to: string; count: number }>;
 }
 
 const MARKS: Record<StageProgress, string> = { done: '+', running: '>', pending: ' ' };
@@ -31,6 +33,7 @@ export function renderRun(run: LiveRun, columns: number, paint: Paint, stages: r
   }
   const figures = latestFigures(run);
   if (figures) lines.push(clip(`  ${figures}`, width));
+  for (const move of Object.values(run.moved ?? {})) lines.push(clip(`  ${moveText(move)}`, width));
   const notice = status.phase === 'paused' ? `Paused. To go on: softflow resume ${status.runId}` : run.notice;
   if (notice) lines.push(paint.yellow(clip(`  ${oneLine(notice, width)}`, width)));
   return lines;
@@ -62,7 +65,7 @@ function stageDetail(stage: Stage, state: StageProgress, run: LiveRun): string {
   if (state === 'pending') return '';
   const running = steps.filter((step) => step.state === 'running');
   if (running.length === 0) return steps.length ? doneDetail(steps.filter(finished)) : '';
-  return running.map((step) => runningDetail(step, run.progress)).join('; ');
+  return running.map((step) => runningDetail(step, run)).join('; ');
 }
 
 function doneDetail(steps: readonly StepStatus[]): string {
@@ -73,11 +76,15 @@ function doneDetail(steps: readonly StepStatus[]): string {
   return reused ? `${count}, ${reused} reused` : count;
 }
 
-function runningDetail(step: StepStatus, progress: readonly Progress[]): string {
+function runningDetail(step: StepStatus, { progress, moved }: LiveRun): string {
   const own = progress.find((entry) => entry.step === step.step);
-  const label = oneLine(step.label, 40);
+  const label = `${oneLine(step.label, 40)}${moved?.[step.id] ? ' (moved)' : ''}`;
   return own ? `${label}  ${progressText(own)}` : `${label}  starting`;
 }
+
+/** `moved from 12@gpu-0 to 9@gpu-1`. */
+const moveText = ({ from, to }: { from: string; to: string }): string =>
+  `moved from ${oneLine(from, 80)} to ${oneLine(to, 80)}`;
 
 /** Bar, share, position, rate and time left of a running step. */
 export function progressText(progress: Progress): string {
@@ -132,6 +139,7 @@ export type RunEvent =
       hr10?: number;
     }
   | ({ event: 'progress'; label: string } & Progress)
+  | { event: 'moved'; id: string; label: string; from: string; to: string }
   | { event: 'notice'; message: string };
 
 export function eventsBetween(before: LiveRun | undefined, now: LiveRun): RunEvent[] {
@@ -158,9 +166,18 @@ export function eventsBetween(before: LiveRun | undefined, now: LiveRun): RunEve
         ...(hr10 === undefined ? {} : { hr10 }),
       });
     }
+  events.push(...movesBetween(before, now));
   if (status.phase !== 'running') events.push(...phase);
   if (now.notice && now.notice !== before?.notice) events.push({ event: 'notice', message: now.notice });
   return events;
+}
+
+function movesBetween(before: LiveRun | undefined, { status, moved = {} }: LiveRun): RunEvent[] {
+  return status.steps.flatMap(({ id, label }) => {
+    const move = moved[id];
+    if (!move || before?.moved?.[id]?.count === move.count) return [];
+    return [{ event: 'moved' as const, id, label, from: move.from, to: move.to }];
+  });
 }
 
 /** Progress as events: those that moved since `before`. */
@@ -203,6 +220,8 @@ export function eventLine(event: RunEvent): string {
       ]
         .filter(Boolean)
         .join('  ');
+    case 'moved':
+      return `${oneLine(event.label, 80)}: ${moveText(event)}`;
     case 'notice':
       return oneLine(event.message, 400);
   }

@@ -1,10 +1,8 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { SoftflowError } from '../errors.ts';
 import { packageVersion } from '../setup/paths.ts';
-import { BACKEND_CHOICES } from '../workers/backend-choices.ts';
 import { traceCommand } from './command-trace.ts';
 import type { UiCommandOptions } from './commands/ui.ts';
-import type { WorkerCommandOptions } from './commands/worker.ts';
 import { addDataCommands } from './data-commands.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { registerPlanning } from './planning-commands.ts';
@@ -17,6 +15,7 @@ import { registerSecurity } from './security-commands.ts';
 import { addStoreCommands } from './store-commands.ts';
 import { registerSweep } from './sweep-commands.ts';
 import { openTerminal, sanitize, type Terminal } from './terminal.ts';
+import { registerWorkers } from './worker-commands.ts';
 
 /** Runs a command and returns its exit code; what the command needs is loaded only once it is chosen. */
 export async function runCli(argv: readonly string[], terminal: Terminal = openTerminal()): Promise<number> {
@@ -176,28 +175,7 @@ function addCommands({ program, command, run, terminal }: Registry): void {
       }),
     );
 
-  command(
-    'worker',
-    'serve task queues until SIGTERM or Ctrl-C',
-    'softflow worker',
-    'softflow worker --queues gpu --backend tensorflow',
-    'softflow worker --queues workflow,cpu --health-port 8080 --health-host 0.0.0.0',
-  )
-    .option('--queues <kinds>', 'which queues: workflow, cpu, gpu', 'workflow,cpu,gpu')
-    .option('--task-queue <name>', 'base name of the queues (default: softflow)')
-    .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
-    .option('--store <folder>', 'the artifact store (default: .softflow/store)')
-    .option(
-      '--health-port <port>',
-      'answer probes and Prometheus there: /healthz, /readyz, /metrics; 0 takes a free port',
-    )
-    .option('--health-host <address>', 'address for probes and Prometheus', '127.0.0.1')
-    .action(
-      run(async (options: WorkerCommandOptions) => {
-        const { worker } = await import('./commands/worker.ts');
-        return worker(options, terminal);
-      }),
-    );
+  registerWorkers({ program, terminal, command, run });
 
   command(
     'dev [action]',

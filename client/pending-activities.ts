@@ -58,8 +58,12 @@ function heartbeatOf({ details }: Readable): Progress[] {
   return progress?.step && progress.position ? [progress as Progress] : [];
 }
 
-function troubleOf({ pending: { attempt, activityType }, state, message }: Readable): string | undefined {
+function troubleOf({ pending, state, message }: Readable): string | undefined {
+  const { attempt, activityType, lastFailure } = pending;
   const name = activityType?.name ?? 'The step';
-  if (message && (attempt ?? 1) > 1) return `${name}, attempt ${attempt}: the one before ended with: ${message}`;
+  // A worker that was busy has sent the step on, which is no trouble.
+  const passedOn = lastFailure?.applicationFailureInfo?.type === 'WORKER_BUSY';
+  if (message && !passedOn && (attempt ?? 1) > 1)
+    return `${name}, attempt ${attempt}: the one before ended with: ${message}`;
   return state === STARTED ? undefined : `${name} waits for a worker.`;
 }

@@ -5,12 +5,14 @@ import type { StartRecord } from '../activities/run-records.ts';
 import { readRunSources } from '../artifacts/run-sources.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
+import { priorityOf } from '../workflows/priority.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import { plannedSteps } from '../workflows/run-plan.ts';
 import { initialState, type RunStatus, toStatus } from '../workflows/run-state.ts';
 import type { softWorkflow } from '../workflows/soft-workflow.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
 import { searchAttributes } from './search-attributes.ts';
+import { type Moved, movedSteps } from './step-moves.ts';
 import { closed, ENDED_AS, elapsed, isError } from './workflow-end.ts';
 
 export interface RunsOptions {
@@ -24,7 +26,7 @@ export interface RunsOptions {
 }
 
 /** A run at one moment. */
-export interface RunLook {
+export interface RunLook extends Moved {
   status: RunStatus;
   /** Of the steps at work; empty while they wait for a worker. */
   progress: Progress[];
@@ -136,7 +138,9 @@ export class Runs {
     const { payloadCodecs } = this.#requireClient().options.loadedDataConverter;
     const { progress, notice } = await pendingActivities(description, payloadCodecs);
     const hint = live ? notice : silenceOf(description);
-    return { status: live ?? recorded, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}) };
+    const status = live ?? recorded;
+    const moved = await movedSteps(this.#store, status);
+    return { status, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}), ...moved };
   }
 
   /** The resolved config of a run. @throws SoftflowError `RUN_NOT_FOUND` */
@@ -178,6 +182,7 @@ export class Runs {
         staticSummary: `SOFT run ${config.name}`,
         memo: { name: config.name, tags: config.tags },
         ...(await searchAttributes(this.#requireClient(), config)),
+        priority: priorityOf('manual', config.name),
         args: [
           { config, ...(await this.#sources(runId)), ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) },
         ],

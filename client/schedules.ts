@@ -9,6 +9,7 @@ import {
 } from '@temporalio/client';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
+import { priorityOf } from '../workflows/priority.ts';
 import type { RetrainInput } from '../workflows/retrain-state.ts';
 import type { retrainWorkflow } from '../workflows/retrain-workflow.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
@@ -248,6 +249,7 @@ export class Schedules {
       taskQueue: this.#taskQueue,
       staticSummary: `retrain ${name}`,
       ...(await searchAttributes(this.#client, config)),
+      priority: priorityOf('scheduled', config.name),
       args: [input] as [RetrainInput],
     };
   }

@@ -3,6 +3,7 @@ import type { Client, WorkflowExecutionDescription, WorkflowHandle } from '@temp
 import type { SweepStartRecord } from '../activities/run-records.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
+import { priorityOf } from '../workflows/priority.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import {
   SWEEP_RECORDS,
@@ -185,6 +186,7 @@ export class Sweeps {
         workflowIdConflictPolicy: 'FAIL',
         staticSummary: `sweep ${name}`,
         memo: { name, tags },
+        priority: priorityOf('sweep', name),
         args: [{ ...input, ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) }],
       });
     } catch (error) {

@@ -1,11 +1,10 @@
 import { type ReplayWorkerOptions, Worker, type WorkerOptions, type WorkerPlugin } from '@temporalio/worker';
 import type { Activities } from '../activities/create-activities.ts';
 import { SoftflowError } from '../errors.ts';
-import { QUEUE_KINDS, type QueueKind, queueName } from '../workflows/task-queues.ts';
-import { type MachineOptions, machineActivities } from './machine-activities.ts';
+import { QUEUE_KINDS, type QueueKind } from '../workflows/task-queues.ts';
+import { type Machine, type MachineOptions, openMachine } from './machine.ts';
 import { lightActivities, queueOptions, SHUTDOWN_GRACE } from './queue-options.ts';
 import { memberOf, runTogether } from './run-together.ts';
-import type { TrainerClient } from './trainer-client.ts';
 import { workflowBundle, workflowsPath } from './workflow-bundle.ts';
 
 export interface SoftflowPluginOptions extends MachineOptions {
@@ -20,8 +19,7 @@ export interface SoftflowPluginOptions extends MachineOptions {
 /** What a worker with the plugin was created with. */
 interface Host {
   options: WorkerOptions;
-  activities: Activities;
-  trainer: TrainerClient;
+  machine: Machine;
 }
 
 /**
@@ -55,8 +53,8 @@ export class SoftflowPlugin implements WorkerPlugin {
     const { taskQueue } = options;
     // Without a task queue the SDK refuses the worker in its own words.
     if (!taskQueue || this.#beside.has(taskQueue)) return options;
-    const machine = await machineActivities(this.#machine);
-    this.#hosts.set(taskQueue, { options, ...machine });
+    const machine = await openMachine(this.#machine, taskQueue, options.identity);
+    this.#hosts.set(taskQueue, { options, machine });
     if (!this.#queues.includes('workflow')) return options;
     const light = lightActivities(machine.activities);
     return { ...(await withWorkflows(options)), activities: merged(options.activities, light) };
@@ -74,19 +72,16 @@ export class SoftflowPlugin implements WorkerPlugin {
       const beside = await this.#createBeside(taskQueue, host);
       await runTogether([memberOf(worker, () => next(worker)), ...beside.map((each) => memberOf(each))]);
     } finally {
-      host.trainer.close();
+      host.machine.trainer.close();
       this.#hosts.delete(taskQueue);
     }
   }
 
-  #createBeside(base: string, { options, activities }: Host): Promise<Worker[]> {
+  async #createBeside(base: string, { options, machine }: Host): Promise<Worker[]> {
     const kinds = this.#queues.filter((kind) => kind !== 'workflow');
-    for (const kind of kinds) this.#beside.add(queueName(kind, base));
-    return Promise.all(
-      kinds.map(async (kind) =>
-        Worker.create({ ...inherited(options, this), ...(await queueOptions(kind, base, activities)) }),
-      ),
-    );
+    const parts = (await Promise.all(kinds.map((kind) => queueOptions(kind, base, machine)))).flat();
+    for (const { taskQueue } of parts) this.#beside.add(taskQueue);
+    return Promise.all(parts.map((part) => Worker.create({ ...inherited(options, this), ...part })));
   }
 }
 

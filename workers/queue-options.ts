@@ -1,43 +1,72 @@
-import type { DataConverter } from '@temporalio/common';
+import type { DataConverter, WorkerDeploymentVersion } from '@temporalio/common';
 import type { WorkerOptions } from '@temporalio/worker';
 import { type Activities, LIGHT_ACTIVITIES, LONG_ACTIVITIES } from '../activities/create-activities.ts';
 import { HEARTBEAT_THROTTLE, QUEUE_OF_STEP, type QueueKind, queueName } from '../workflows/task-queues.ts';
+import { deviceTuner } from './device-slots.ts';
+import type { Machine } from './machine.ts';
 import { logged } from './step-log.ts';
 import { workflowBundle } from './workflow-bundle.ts';
 
 /** Between the request to shut down and the cancellation of what runs; drained work is saved, so no time is given away. */
 export const SHUTDOWN_GRACE = '100 ms';
-/** Tensor steps use all threads of their device. */
-const CONCURRENT_STEPS: Record<Exclude<QueueKind, 'workflow'>, number> = { cpu: 2, gpu: 1 };
+const CONCURRENT_CPU_STEPS = 2;
+/** One that works, and another that is told so at once instead of waiting. */
+const OWN_QUEUE_SLOTS = 2;
+const HEARTBEATS = {
+  maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
+  defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
+} as const;
 
-/** What a Temporal worker of one of softflow's queues is made of. */
+export type QueueOptions = Omit<WorkerOptions, 'connection'> & { taskQueue: string };
+type Served = Pick<Machine, 'activities' | 'tensorWorker'>;
+
+/**
+ * What the Temporal workers of one of softflow's queues are made of; two for tensor steps, whose second one serves the
+ * machine's own queue.
+ *
+ * @param version build as which workflows are served
+ */
 export async function queueOptions(
   kind: QueueKind,
   base: string,
-  activities: Activities,
+  { activities, tensorWorker: { queue, device } }: Served,
   converter: DataConverter = {},
-): Promise<Omit<WorkerOptions, 'connection'>> {
+  version?: WorkerDeploymentVersion,
+): Promise<QueueOptions[]> {
   const taskQueue = queueName(kind, base);
-  if (kind === 'workflow') {
-    return {
-      taskQueue,
-      workflowBundle: await workflowBundle(converter),
-      activities: lightActivities(activities),
-      maxCachedWorkflows: 100,
-      workflowThreadPoolSize: 1,
-    };
-  }
-  const steps = Object.keys(QUEUE_OF_STEP)
-    .map((name) => name as keyof typeof QUEUE_OF_STEP)
-    .filter((name) => QUEUE_OF_STEP[name] === kind)
-    .map((name) => [name, logged(name, activities[name])]);
+  if (kind === 'workflow') return [await workflowOptions(taskQueue, activities, converter, version)];
+  const steps = { activities: stepsOf(kind, activities), ...HEARTBEATS };
+  if (kind === 'gpu')
+    return [
+      { ...steps, taskQueue, tuner: deviceTuner(device) },
+      { ...steps, taskQueue: queue, maxConcurrentActivityTaskExecutions: OWN_QUEUE_SLOTS },
+    ];
+  const all = { ...steps.activities, ...pick(activities, LONG_ACTIVITIES) };
+  return [{ ...steps, taskQueue, activities: all, maxConcurrentActivityTaskExecutions: CONCURRENT_CPU_STEPS }];
+}
+
+async function workflowOptions(
+  taskQueue: string,
+  activities: Activities,
+  converter: DataConverter,
+  version?: WorkerDeploymentVersion,
+): Promise<QueueOptions> {
   return {
     taskQueue,
-    activities: { ...Object.fromEntries(steps), ...(kind === 'cpu' ? pick(activities, LONG_ACTIVITIES) : {}) },
-    maxConcurrentActivityTaskExecutions: CONCURRENT_STEPS[kind],
-    maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
-    defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
+    workflowBundle: await workflowBundle(converter),
+    activities: lightActivities(activities),
+    maxCachedWorkflows: 100,
+    workflowThreadPoolSize: 1,
+    ...(version
+      ? { workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } }
+      : {}),
   };
+}
+
+function stepsOf(kind: QueueKind, activities: Activities): Partial<Activities> {
+  const names = Object.keys(QUEUE_OF_STEP) as (keyof typeof QUEUE_OF_STEP)[];
+  const steps = names.filter((name) => QUEUE_OF_STEP[name] === kind);
+  return Object.fromEntries(steps.map((name) => [name, logged(name, activities[name])]));
 }
 
 /** Activities of the queue on which the workflows run. */

@@ -1,3 +1,4 @@
+import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { type TemporalTarget, unreachable } from '../client/connect.ts';
 import { probeTls } from '../client/tls-probe.ts';
@@ -6,7 +7,7 @@ import { openTracing } from '../telemetry/tracing.ts';
 import { DEFAULT_TASK_QUEUE, type QueueKind } from '../workflows/task-queues.ts';
 import { activityMetrics } from './activity-metrics.ts';
 import { activityTraces } from './activity-traces.ts';
-import { type MachineOptions, machineActivities } from './machine-activities.ts';
+import { type MachineOptions, openMachine } from './machine.ts';
 import type { MeasuredWorker } from './metrics-route.ts';
 import { queueOptions, SHUTDOWN_GRACE } from './queue-options.ts';
 import { memberOf, runTogether } from './run-together.ts';
@@ -19,6 +20,11 @@ export interface SoftflowWorkerOptions extends MachineOptions {
   queues: readonly QueueKind[];
   /** Base name of the queues. */
   taskQueue?: string;
+  /**
+   * Serves the workflow queue as this build of a worker deployment: runs that begin with a build end with it. Without it,
+   * whichever worker is there goes on with a run.
+   */
+  version?: WorkerDeploymentVersion;
 }
 
 export interface RunningWorker extends WorkerHealth, MeasuredWorker {
@@ -36,22 +42,28 @@ export interface RunningWorker extends WorkerHealth, MeasuredWorker {
  * `REPLACEMENT_INVALID`, and those of the store
  */
 export async function startWorker(options: SoftflowWorkerOptions): Promise<RunningWorker> {
-  const { target, queues, taskQueue = DEFAULT_TASK_QUEUE, ...machine } = options;
+  const { target, queues, taskQueue = DEFAULT_TASK_QUEUE, version, ...rest } = options;
   const converter = dataConverter();
   const tracing = await openTracing('softflow-worker');
-  const { activities, trainer, store, metrics } = await machineActivities(machine, tracing);
+  const machine = await openMachine(rest, taskQueue, undefined, tracing);
+  const { trainer, store, metrics, tensorWorker } = machine;
   const { namespace, ...connectionOptions } = target;
   await probeTls(target);
   const connection = await NativeConnection.connect(connectionOptions).catch((cause: unknown) => {
     throw unreachable(target.address, cause);
   });
+  const { identity } = tensorWorker;
   const interceptors = { activity: [...(tracing ? [activityTraces(tracing)] : []), activityMetrics(metrics)] };
-  const shared = { connection, namespace, interceptors, dataConverter: converter, shutdownGraceTime: SHUTDOWN_GRACE };
-  const workers = await Promise.all(
-    queues.map(async (kind) =>
-      Worker.create({ ...shared, ...(await queueOptions(kind, taskQueue, activities, converter)) }),
-    ),
-  );
+  const shared = {
+    connection,
+    namespace,
+    identity,
+    interceptors,
+    dataConverter: converter,
+    shutdownGraceTime: SHUTDOWN_GRACE,
+  };
+  const parts = await Promise.all(queues.map((kind) => queueOptions(kind, taskQueue, machine, converter, version)));
+  const workers = await Promise.all(parts.flat().map((part) => Worker.create({ ...shared, ...part })));
   const members = workers.map((worker) => memberOf(worker));
   const run = async () => {
     try {

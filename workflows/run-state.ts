@@ -52,6 +52,8 @@ export interface SoftState {
   initialDistance?: number;
   curriculumAlpha: number;
   sources?: Sources;
+  /** Own queue of the tensor worker that computed the last step and holds the base model. */
+  holder?: string;
   /** Set once the run has ended. */
   phase?: RunPhase;
   paused: boolean;

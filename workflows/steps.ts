@@ -13,13 +13,20 @@ import type { Circumstances, StepInput, StepName, StepResult } from '../activiti
 import type { LightActivities, StepActivities } from '../activities/create-activities.ts';
 import type { StartRecord } from '../activities/run-records.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import { nearModel } from './affinity.ts';
 import { withLostArtifacts } from './lost-artifacts.ts';
 import type { RunConfig } from './run-config.ts';
 import { describeRun } from './run-details.ts';
 import type { Border, RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
 import { toStatus } from './run-state.ts';
 import { markStage } from './search-attributes.ts';
-import { lightActivityOptions, stepActivityOptions, TILE_STEPS } from './task-queues.ts';
+import {
+  lightActivityOptions,
+  QUEUE_OF_STEP,
+  type StepActivityOptions,
+  stepActivityOptions,
+  TILE_STEPS,
+} from './task-queues.ts';
 
 /** A run in progress: what every step needs besides its own inputs. */
 export interface Run {
@@ -74,7 +81,14 @@ export async function runStep<Result>(run: Run, call: StepCall): Promise<StepRes
   if (found) return found as StepResult<Result>;
 
   const work = () => untilDone(run, () => compute(run, call, key));
-  const computed = await withLostArtifacts(run, work, (lost, expected) => makeAgain(run, lost, expected));
+  let computed: StepResult<unknown> | undefined;
+  try {
+    computed = await withLostArtifacts(run, work, (lost, expected) => makeAgain(run, lost, expected));
+  } catch (error) {
+    // Workers of another build have taken over: as theirs, the step has another key.
+    if (hasOtherContract(error) && (await lookUp()).key !== key) return runStep(run, call);
+    throw error;
+  }
   const result = computed ?? (await lookUp()).found;
   if (!result) throw incomplete(call, key);
   enter(run, call, { state: 'run' });
@@ -90,6 +104,11 @@ async function makeAgain(run: Run, call: StepCall, expectedKey: string): Promise
   const { step, inputs, params } = call;
   const { key, found } = await lookUpStep.executeWithOptions({ summary: call.label }, [{ step, inputs, params }]);
   if (key === expectedKey && !found) await runStep(run, call);
+}
+
+function hasOtherContract(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && cause.type === 'CONTRACT_DIFFERS';
 }
 
 /** Runs `work`, again after each pause, until it is done. */
@@ -163,7 +182,10 @@ function shard(
     params: call.params,
     circumstances: circumstances(run, part),
   };
-  return proxyActivities<StepActivities>({ ...options, summary })[call.step](input);
+  const activity = (place: StepActivityOptions) =>
+    proxyActivities<StepActivities>({ ...place, summary })[call.step](input);
+  // Shards are to run at once, so they are not sent to one worker.
+  return part || QUEUE_OF_STEP[call.step] !== 'gpu' ? activity(options) : nearModel(run.state, options, activity);
 }
 
 /** The queue of a worker that serves this step alone, in code or a language of its own. */

@@ -59,6 +59,16 @@ export function stepActivityOptions(step: StepName, base: string, heartbeatTimeo
   return longActivityOptions(QUEUE_OF_STEP[step], base, heartbeatTimeoutSeconds);
 }
 
+export type StepActivityOptions = ActivityOptions;
+
+/** A worker that no longer asks for work on its own queue is given up so soon. */
+const OWN_QUEUE_WAIT = '5 seconds';
+
+/** The same for one try at one worker, by its own queue. */
+export function onQueueOf(queue: string, options: StepActivityOptions): StepActivityOptions {
+  return { ...options, taskQueue: queue, scheduleToStartTimeout: OWN_QUEUE_WAIT, retry: { maximumAttempts: 1 } };
+}
+
 export function longActivityOptions(
   kind: QueueKind,
   base: string,

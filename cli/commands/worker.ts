@@ -10,7 +10,7 @@ import { EXIT } from '../exit-codes.ts';
 import { parsePort } from '../port.ts';
 import { findTarget, STORE_FOLDER } from '../session.ts';
 import { suggest } from '../suggest.ts';
-import type { Terminal } from '../terminal.ts';
+import { oneLine, type Terminal } from '../terminal.ts';
 
 const QUEUES: readonly QueueKind[] = ['workflow', 'cpu', 'gpu'];
 
@@ -21,6 +21,8 @@ export interface WorkerCommandOptions {
   store?: string;
   healthPort?: string;
   healthHost?: string;
+  buildId?: string;
+  deployment: string;
 }
 
 /** Serves queues until SIGTERM or Ctrl-C: what is at work is brought to its next border and saved, then it ends with 0. */
@@ -33,6 +35,7 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
       'No Temporal server to work for. Set TEMPORAL_ADDRESS (or a profile), or start the embedded one: softflow dev start',
     );
   const { startWorker } = await import('../../workers/worker.ts');
+  const version = buildOf(options, queues);
   let running: RunningWorker | undefined;
   const health = await observe(options, () => running);
   try {
@@ -42,14 +45,28 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
       storeRoot: options.store ?? STORE_FOLDER,
       backend: options.backend,
       ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
+      ...(version ? { version } : {}),
     });
     terminal.out(`serving ${queues.join(', ')} of ${target.address}; Ctrl-C ends after the unit of work in progress`);
+    if (version)
+      terminal.out(
+        `workflows as build ${version.buildId}; new runs begin with it after: softflow builds ${version.buildId}`,
+      );
     if (health) terminal.out(`health on ${health.url}/healthz and /readyz, metrics on /metrics`);
     await running.done;
   } finally {
     await health?.close();
   }
   return EXIT.ok;
+}
+
+function buildOf({ buildId, deployment }: WorkerCommandOptions, queues: readonly QueueKind[]) {
+  if (buildId === undefined || !queues.includes('workflow')) return undefined;
+  if (/^[\w.+-]{1,64}$/.test(buildId)) return { deploymentName: deployment, buildId };
+  throw new SoftflowError(
+    'USAGE',
+    `--build-id ${oneLine(buildId, 80)}: expected 1 to 64 letters, digits, ".", "_", "+" or "-", such as a version or a commit.`,
+  );
 }
 
 /** Log lines; and probes and metrics on a port, if one is asked for. */

@@ -61,14 +61,19 @@ class FakeTrainer implements Trainer {
 const modelFiles = async () => ({ folder: 'model' });
 
 /** Runs the relay as an activity with a heartbeat every 20 ms. */
-function start(trainer: FakeTrainer, change: Partial<StepInput<unknown>> = {}, workflowRunId = 'execution-1') {
+function start(
+  trainer: FakeTrainer,
+  change: Partial<StepInput<unknown>> = {},
+  workflowRunId = 'execution-1',
+  attempt = 1,
+) {
   const environment = new MockActivityEnvironment(
-    { heartbeatTimeoutMs: 80, workflowExecution: { workflowId: 'run-1', runId: workflowRunId } },
+    { attempt, heartbeatTimeoutMs: 80, workflowExecution: { workflowId: 'run-1', runId: workflowRunId } },
     { logger: new DefaultLogger('ERROR') },
   );
   const beats: unknown[] = [];
   environment.on('heartbeat', (details) => beats.push(details));
-  const result = environment.run(relay, { store, trainer, modelFiles }, { ...input, ...change });
+  const result = environment.run(relay, { store, trainer, modelFiles, worker: '7@host' }, { ...input, ...change });
   result.catch(() => {});
   const submitted = async () => {
     while (trainer.submitted.length === 0) await new Promise((resolve) => setTimeout(resolve, 2));
@@ -111,7 +116,7 @@ test('telemetry goes into the store under the run, the histories of an epoch sta
   expect(await result).toMatchObject({ result: { trainLoss: 1 } });
   expect(((await result) as { result: unknown }).result).not.toHaveProperty('stepLosses');
   const inputs = Object.fromEntries(Object.entries(input.inputs).map(([role, { sha256 }]) => [role, sha256]));
-  const begun = { runId: 'run-1', seconds: 0, resumes: 0, inputs };
+  const begun = { runId: 'run-1', seconds: 0, resumes: 0, inputs, worker: '7@host' };
   expect(await store.readTelemetry(input.key)).toEqual([begun, { runId: 'run-1', ...telemetry }]);
 });
 
@@ -166,6 +171,19 @@ describe('the end of a job becomes the end of the activity:', () => {
     await expect(result).rejects.toMatchObject({ type: 'INPUT_INVALID', nonRetryable: true });
     expect(trainer.submitted).toEqual([]);
   });
+});
+
+test('a step of another contract version is left to workers of its build, and given back to the run in the end', async () => {
+  const trainer = new FakeTrainer();
+  for (const [attempt, nonRetryable] of [
+    [1, false],
+    [12, true],
+  ] as const) {
+    const { result } = start(trainer, { key: 'f'.repeat(64) }, 'execution-1', attempt);
+    await expect(result).rejects.toMatchObject({ type: 'CONTRACT_DIFFERS', nonRetryable });
+  }
+  expect(trainer.submitted).toEqual([]);
+  expect(await store.readTelemetry('f'.repeat(64))).toEqual([]);
 });
 
 describe('deaths of the trainer', () => {

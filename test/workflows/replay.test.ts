@@ -47,7 +47,8 @@ test('a history of another workflow is noticed', async () => {
 
 /**
  * `SOFTFLOW_RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts` makes those of runs anew; those of promotions and
- * retrains come from `promotion-workflow.test.ts` and `retrain-workflow.test.ts` in the same way.
+ * retrains come from `promotion-workflow.test.ts` and `retrain-workflow.test.ts` in the same way, that of a run that moved and that
+ * of a build from `workers/moves.test.ts`.
  */
 test.runIf(RECORDING)('records histories', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'softflow-histories-'));

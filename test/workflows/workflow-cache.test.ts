@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../activities/create-activities.ts';
+import { Device } from '../../activities/tensor-worker.ts';
 import { openStore } from '../../artifacts/store.ts';
 import { machinePlaces } from '../../workers/places.ts';
 import { type RunningWorker, startWorker } from '../../workers/worker.ts';
@@ -40,7 +41,12 @@ async function withCacheOf<T>(maxCachedWorkflows: number, work: () => Promise<T>
     connection,
     taskQueue: queueName('workflow', QUEUE),
     workflowBundle: await workflowBundle(),
-    activities: createActivities({ store, trainer: unused, places: machinePlaces }),
+    activities: createActivities({
+      store,
+      trainer: unused,
+      places: machinePlaces,
+      tensorWorker: { identity: 'unused', queue: 'unused', device: new Device() },
+    }),
     maxCachedWorkflows,
   });
   try {

@@ -1,10 +1,14 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
 import { type Activities, createActivities } from '../activities/create-activities.ts';
 import type { Replacements } from '../activities/replace.ts';
+import { Device, type TensorWorker } from '../activities/tensor-worker.ts';
 import { openStore, type Store } from '../artifacts/store.ts';
 import { packageVersion } from '../setup/paths.ts';
 import { Sinks } from '../sinks/sinks.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import { WorkerMetrics } from '../telemetry/worker-metrics.ts';
+import { queueName } from '../workflows/task-queues.ts';
 import { trainerTraces } from './activity-traces.ts';
 import type { BackendChoice } from './backend-choices.ts';
 import { machineMemory } from './estimator.ts';
@@ -24,22 +28,27 @@ export interface MachineOptions {
   jobsModule?: string;
 }
 
-/** What serves the steps of one process. */
+/** A process that serves steps. */
 export interface Machine {
   activities: Activities;
   trainer: TrainerClient;
   store: Store;
   metrics: WorkerMetrics;
+  tensorWorker: TensorWorker;
 }
 
 /**
  * Every activity over a store, a trainer process that starts with the first tensor step, the files of this machine and the
  * sinks that its environment names.
  *
+ * @param base name of the workflow's queue
+ * @param identity of the worker, as the Temporal UI shows it
  * @throws SoftflowError `REPLACEMENT_INVALID`, and those of the store
  */
-export async function machineActivities(
+export async function openMachine(
   { storeRoot, backend, replace = {}, jobsModule }: MachineOptions,
+  base: string,
+  identity = `${process.pid}@${hostname()}`,
   tracing?: Tracing,
 ): Promise<Machine> {
   const store = await openStore(storeRoot, { create: true });
@@ -59,8 +68,11 @@ export async function machineActivities(
   metrics.watchTrainer(trainer);
   const sinks = openSinks(store, metrics);
   const recorded = (runId: string) => sinks.report(runId);
-  const activities = createActivities({ store, trainer, places: machinePlaces, recorded }, replace);
-  return { activities, trainer, store, metrics };
+  // A queue that no other worker has.
+  const queue = `${queueName('gpu', base)}.${hostname()}.${randomBytes(4).toString('hex')}`;
+  const tensorWorker = { identity, queue, device: new Device() };
+  const activities = createActivities({ store, trainer, places: machinePlaces, tensorWorker, recorded }, replace);
+  return { activities, trainer, store, metrics, tensorWorker };
 }
 
 function openSinks(store: Store, metrics: WorkerMetrics): Sinks {
