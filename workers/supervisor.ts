@@ -194,6 +194,12 @@ export async function answers(target: TemporalTarget, patience: '1 second' | '5 
   }
 }
 
+/** Priorities hold within a partition of a queue; steps are so few that one is plenty. */
+export const ONE_PARTITION: readonly string[] = ['Read', 'Write'].flatMap((kind) => [
+  '--dynamic-config-value',
+  `matching.numTaskqueue${kind}Partitions=1`,
+]);
+
 function serverArguments({ address, uiUrl }: DevState, database: string): string[] {
   const ports = ['--port', String(portOf(address)), '--ui-port', String(portOf(uiUrl))];
   const loopback = ['--ip', '127.0.0.1', '--ui-ip', '127.0.0.1'];
@@ -207,6 +213,7 @@ function serverArguments({ address, uiUrl }: DevState, database: string): string
     '--log-level',
     'warn',
     ...attributeArguments(),
+    ...ONE_PARTITION,
   ];
 }
 

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openStore } from '../../artifacts/store.ts';
 import { Builds } from '../../client/builds.ts';
 import { Runs } from '../../client/runs.ts';
+import { ONE_PARTITION } from '../../workers/supervisor.ts';
 import { type RunningWorker, startWorker } from '../../workers/worker.ts';
 import { priorityOf } from '../../workflows/priority.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
@@ -24,7 +25,7 @@ const config = tinyConfig({ train: { maxEpochs: 1, batchSize: 8, microBatchSize:
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'softflow-moves-'));
-  server = await startTestServer();
+  server = await startTestServer({ args: [...ONE_PARTITION] });
 });
 afterAll(async () => {
   for (const process of processes) process.process.kill('SIGTERM');
