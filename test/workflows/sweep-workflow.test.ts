@@ -62,16 +62,19 @@ const overAlphas = (alphas: readonly number[], change: Partial<SweepPlan> = {}):
 });
 const statusOf = async (of: Store, runId: string) => (await of.readRunRecord(runId, 'status'))?.value as RunStatus;
 
-/** Key of every step that was handed to a worker, by all parts of all runs of a sweep. */
-async function handedOut(sweepId: string): Promise<string[]> {
+/** Key of every step that a worker has done for a sweep; one that waited in vain for the nearest worker is not among them. */
+async function done(sweepId: string): Promise<string[]> {
   const keys: string[] = [];
   for await (const { workflowId, runId, parentExecution } of server.client.workflow.list()) {
     if (parentExecution?.workflowId !== sweepId) continue;
     const { events } = await server.client.workflow.getHandle(workflowId, runId).fetchHistory();
-    for (const { activityTaskScheduledEventAttributes: scheduled } of events ?? []) {
+    const completed = new Set(
+      events?.map((event) => String(event.activityTaskCompletedEventAttributes?.scheduledEventId)),
+    );
+    for (const { eventId, activityTaskScheduledEventAttributes: scheduled } of events ?? []) {
       const payload = scheduled?.input?.payloads?.[0];
-      if (!payload || ['lookUpStep', 'recordRun', 'resolveSources'].includes(scheduled?.activityType?.name ?? ''))
-        continue;
+      if (!payload || !completed.has(String(eventId))) continue;
+      if (['lookUpStep', 'recordRun', 'resolveSources'].includes(scheduled?.activityType?.name ?? '')) continue;
       keys.push(defaultPayloadConverter.fromPayload<StepInput<unknown>>(payload).key);
     }
   }
@@ -90,8 +93,8 @@ describe('a sweep', () => {
     swept = await sweeps.result(sweepId);
     expect(swept).toMatchObject({ phase: 'completed', metric: 'ndcg@10', rungs: [2, 4], spent: false });
     expect(swept.runs.map(({ runId }) => runId)).toEqual([1, 2, 3, 4].map((n) => `${sweepId}-${n}`));
-    await until(async () => (await handedOut(sweepId)).length > 0);
-    const keys = await handedOut(sweepId);
+    await until(async () => (await done(sweepId)).length > 0);
+    const keys = await done(sweepId);
     expect(keys.length).toBeGreaterThan(20);
     // Two runs whose best round is the first release the same adapter; which round is best is known last.
     const released = await Promise.all(
