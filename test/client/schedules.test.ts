@@ -18,7 +18,6 @@ import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { until } from '../support/until.ts';
 
 const PATIENCE_SECONDS = 120;
-const FULL = process.env['SOFTFLOW_TEST_FULL'] === '1';
 const SCHEDULED_START = defineSearchAttributeKey('TemporalScheduledStartTime', SearchAttributeType.DATETIME);
 
 let server: TestServer;
@@ -118,7 +117,7 @@ describe('a schedule', () => {
     expect(raw.action.args?.[0]).toMatchObject({ schedule: 'nightly', config: { seed: 9 } });
   });
 
-  test.runIf(FULL)('may retrain with a sweep, which an update keeps until it is taken away', async () => {
+  test('may retrain with a sweep, which an update keeps until it is taken away', async () => {
     const sweep = { runs: [{ 'soft.curriculumAlpha': 1 }, { seed: 3 }], maxParallel: 2, earlyStop: true };
     await schedules.create('swept', { config: quick(), cron: '0 0 1 1 *', sweep });
     expect((await schedules.describe('swept')).sweep).toEqual(sweep);
@@ -218,22 +217,19 @@ test('pause-on-failure stops the nights after a failed one, and says why', async
   await schedules.delete('broken');
 });
 
-test.runIf(FULL)(
-  'a night without a worker waits, says so, and is done as of its own time once there is one again',
-  async () => {
-    const away = new Schedules({ client: server.client, store, taskQueue: 'away', heartbeatTimeoutSeconds: 3 });
-    await away.create('away', { config: quick(), cron: '0 0 * * *' });
-    await away.backfill('away', '2026-03-10T00:00:00Z', '2026-03-10T00:00:00Z');
-    const [waiting] = await untilRuns('away', (runs) => runs.length === 1);
-    expect(waiting).toMatchObject({ state: 'running', summary: expect.stringContaining('no worker answers') });
-    const back = await startTestWorker(server, store.root, 'away');
-    const [done] = await untilRuns('away', (runs) => states(runs).join() === 'completed');
-    back.shutdown();
-    await back.done;
-    expect(done?.status?.asOf).toBe('2026-03-10T00:00:00.000Z');
-    await away.delete('away');
-  },
-);
+test('a night without a worker waits, says so, and is done as of its own time once there is one again', async () => {
+  const away = new Schedules({ client: server.client, store, taskQueue: 'away', heartbeatTimeoutSeconds: 3 });
+  await away.create('away', { config: quick(), cron: '0 0 * * *' });
+  await away.backfill('away', '2026-03-10T00:00:00Z', '2026-03-10T00:00:00Z');
+  const [waiting] = await untilRuns('away', (runs) => runs.length === 1);
+  expect(waiting).toMatchObject({ state: 'running', summary: expect.stringContaining('no worker answers') });
+  const back = await startTestWorker(server, store.root, 'away');
+  const [done] = await untilRuns('away', (runs) => states(runs).join() === 'completed');
+  back.shutdown();
+  await back.done;
+  expect(done?.status?.asOf).toBe('2026-03-10T00:00:00.000Z');
+  await away.delete('away');
+});
 
 describe('a start while a retrain is at work', () => {
   let recent: GrowingCsv;

@@ -246,31 +246,28 @@ test('rows that arrive late or are torn do not change what an earlier date train
   expect(after.challenger).toBe(before.challenger);
 });
 
-test.runIf(process.env['SOFTFLOW_TEST_FULL'] === '1')(
-  'may be a sweep: all its runs train on the data of the night, the best is the challenger',
-  async () => {
-    const runs = [1, 10].map((alpha) => ({ 'soft.curriculumAlpha': alpha }));
-    const swept = await server.client.workflow.execute<typeof retrainWorkflow>('retrainWorkflow', {
-      taskQueue: 'retrain',
-      workflowId: 'nightly-sweep',
-      args: [
-        {
-          config: csv.config({ seed: 91, soft: { maxEpochs: 2, distancePrompts: 8 }, promote: ALWAYS }),
-          schedule: 'nightly',
-          asOf: '2026-03-12T00:00:00Z',
-          sweep: { runs, maxParallel: 2, earlyStop: true },
-          heartbeatTimeoutSeconds: 3,
-        },
-      ],
-    });
-    expect(swept).toMatchObject({ outcome: 'promoted', asOf: '2026-03-12T00:00:00.000Z' });
-    expect(swept.runId).toMatch(new RegExp(`^${swept.sweepId}-[12]$`));
-    expect(await currentRelease(store)).toMatchObject({ release: swept.challenger, runId: swept.runId });
-    const sweep = await new Sweeps({ store }).look(swept.sweepId as string);
-    expect(sweep.status).toMatchObject({ phase: 'completed', best: swept.runId });
-    const [first, second] = sweep.status.runs.map(({ runId }) => runId) as [string, string];
-    expect(await keyOf(second, 'prepare')).toBe(await keyOf(first, 'prepare'));
-    for (const runId of [first, second])
-      expect(await new Runs({ store }).config(runId)).toMatchObject({ data: { asOf: swept.asOf } });
-  },
-);
+test('may be a sweep: all its runs train on the data of the night, the best is the challenger', async () => {
+  const runs = [1, 10].map((alpha) => ({ 'soft.curriculumAlpha': alpha }));
+  const swept = await server.client.workflow.execute<typeof retrainWorkflow>('retrainWorkflow', {
+    taskQueue: 'retrain',
+    workflowId: 'nightly-sweep',
+    args: [
+      {
+        config: csv.config({ seed: 91, soft: { maxEpochs: 2, distancePrompts: 8 }, promote: ALWAYS }),
+        schedule: 'nightly',
+        asOf: '2026-03-12T00:00:00Z',
+        sweep: { runs, maxParallel: 2, earlyStop: true },
+        heartbeatTimeoutSeconds: 3,
+      },
+    ],
+  });
+  expect(swept).toMatchObject({ outcome: 'promoted', asOf: '2026-03-12T00:00:00.000Z' });
+  expect(swept.runId).toMatch(new RegExp(`^${swept.sweepId}-[12]$`));
+  expect(await currentRelease(store)).toMatchObject({ release: swept.challenger, runId: swept.runId });
+  const sweep = await new Sweeps({ store }).look(swept.sweepId as string);
+  expect(sweep.status).toMatchObject({ phase: 'completed', best: swept.runId });
+  const [first, second] = sweep.status.runs.map(({ runId }) => runId) as [string, string];
+  expect(await keyOf(second, 'prepare')).toBe(await keyOf(first, 'prepare'));
+  for (const runId of [first, second])
+    expect(await new Runs({ store }).config(runId)).toMatchObject({ data: { asOf: swept.asOf } });
+});
