@@ -5,11 +5,7 @@
 #include <vector>
 
 #include "softflow_linear.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
-#include "tensorflow/core/util/work_sharder.h"
+#include "softflow_op.h"
 
 namespace softflow {
 namespace {
@@ -17,13 +13,7 @@ namespace {
 using tensorflow::DT_BFLOAT16;
 using tensorflow::DT_FLOAT;
 using tensorflow::OpInputList;
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
 using tensorflow::OpOutputList;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
-using tensorflow::errors::InvalidArgument;
 
 // Rows that a decode step has: they are multiplied with one panel after the other. More are cut into chunks that stay
 // in the processor's own cache together with a panel.
@@ -32,14 +22,6 @@ constexpr int64_t kFloatChunk = 128;
 constexpr int64_t kHalfChunk = 256;
 constexpr int64_t kGradChunk = 2048;
 
-template <typename Body>
-void Parallel(OpKernelContext* context, int64_t total, int64_t cost, Body body) {
-  const auto& threads = *context->device()->tensorflow_cpu_worker_threads();
-  tensorflow::Shard(threads.num_threads, threads.workers, total, cost, body);
-}
-
-const float* Floats(const Tensor& tensor) { return tensor.flat<float>().data(); }
-float* Floats(Tensor* tensor) { return tensor->flat<float>().data(); }
 const uint16_t* Halves(const Tensor& tensor) {
   return reinterpret_cast<const uint16_t*>(tensor.flat<Eigen::bfloat16>().data());
 }
@@ -292,8 +274,6 @@ class PackedRowsOp : public OpKernel {
 
 }  // namespace
 
-using tensorflow::shape_inference::UnknownShape;
-
 REGISTER_OP("SoftflowPack")
     .Attr("T: {float, bfloat16}").Input("w: float").Output("packed: T").SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowTransposePacked")
@@ -308,8 +288,6 @@ REGISTER_OP("SoftflowPackedRows")
     .Attr("T: {float, bfloat16}").Attr("out: int").Attr("in: int").Input("packed: T").Input("ids: int32")
     .Output("x: float").SetShapeFn(UnknownShape);
 
-#define SOFTFLOW_REGISTER(name, kernel) \
-  REGISTER_KERNEL_BUILDER(Name(name).Device(tensorflow::DEVICE_CPU), kernel)
 SOFTFLOW_REGISTER("SoftflowPack", PackOp);
 SOFTFLOW_REGISTER("SoftflowTransposePacked", TransposePackedOp);
 SOFTFLOW_REGISTER("SoftflowLinear", LinearOp);

@@ -8,30 +8,10 @@
 #include <vector>
 
 #include "softflow_math.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
-#include "tensorflow/core/util/work_sharder.h"
+#include "softflow_op.h"
 
 namespace softflow {
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
-using tensorflow::errors::InvalidArgument;
-
-template <typename Body>
-void Parallel(OpKernelContext* context, int64_t total, int64_t cost, Body body) {
-  const auto& threads = *context->device()->tensorflow_cpu_worker_threads();
-  tensorflow::Shard(threads.num_threads, threads.workers, total, cost, body);
-}
-
-const float* Floats(const Tensor& tensor) { return tensor.flat<float>().data(); }
-float* Floats(Tensor* tensor) { return tensor->flat<float>().data(); }
 
 Heads ReadHeads(OpKernelConstruction* context) {
   int heads = 0, kv_heads = 0, size = 0;
@@ -418,8 +398,6 @@ class LowRankOp : public OpKernel {
 
 }  // namespace
 
-using tensorflow::shape_inference::UnknownShape;
-
 REGISTER_OP("SoftflowRmsNorm")
     .Attr("eps: float").Input("x: float").Input("w: float").Output("y: float").Output("r: float")
     .SetShapeFn(UnknownShape);
@@ -460,8 +438,6 @@ REGISTER_OP("SoftflowLowRank")
     .Attr("scale: float").Input("y: float").Input("x: float").Input("a: float").Input("b: float")
     .Output("sum: float").Output("down: float").SetShapeFn(UnknownShape);
 
-#define SOFTFLOW_REGISTER(name, kernel) \
-  REGISTER_KERNEL_BUILDER(Name(name).Device(tensorflow::DEVICE_CPU), kernel)
 SOFTFLOW_REGISTER("SoftflowRmsNorm", RmsNormOp);
 SOFTFLOW_REGISTER("SoftflowAddRmsNorm", AddRmsNormOp);
 SOFTFLOW_REGISTER("SoftflowRmsNormGrad", RmsNormGradOp);
