@@ -19,7 +19,7 @@ export interface FollowOptions {
   noticeAfterMs?: number;
 }
 
-export const ENDED: ReadonlySet<RunPhase> = new Set(['completed', 'failed', 'stopped', 'cancelled']);
+const ENDED = new Set(['completed', 'failed', 'stopped', 'cancelled']);
 const TRANSIENT_NOTICE = 'The server does not answer; the run may go on without it. Trying again ...';
 
 /** What can be followed: it has a phase, and perhaps trouble to tell of. */

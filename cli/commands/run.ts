@@ -3,13 +3,12 @@ import { digestOf } from '../../artifacts/canonical-json.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
 import { loadConfigFile } from '../config-file.ts';
-import { howToReach } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findWork } from '../find-work.ts';
 import { openSession, type Session } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import type { Terminal } from '../terminal.ts';
-import { ended, isAlive, watchRun, watchRuns } from '../watch-run.ts';
+import { ended, howToReach, isAlive, watchRun, watchRuns } from '../watch-run.ts';
 import { watchSweep } from '../watch-sweep.ts';
 import { presentSweep } from './sweep.ts';
 

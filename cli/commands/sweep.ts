@@ -2,12 +2,12 @@ import { relative } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import { durationMs } from '../../workflows/duration.ts';
 import type { SweepPlan } from '../../workflows/sweep-state.ts';
-import { howToReach } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { openSession, type Session } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import { loadGrid } from '../sweep-grid.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
+import { howToReach } from '../watch-run.ts';
 import { watchSweep } from '../watch-sweep.ts';
 
 /** How a grid is gone through; shared with schedules. */
