@@ -196,6 +196,8 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     });
     await paused;
     expect(softflow(['dev', 'stop']).status).toBe(0);
+    // The server stays away until that was told.
+    while (!printed.includes('The server does not answer')) await new Promise((later) => setTimeout(later, 100));
     expect(softflow(['resume', other, '--detach']).status).toBe(0);
     const code = await new Promise((done) => child.on('close', done));
     expect(printed).toContain('The server does not answer');
