@@ -31,7 +31,8 @@ export function certificate(
   });
   const made = forge.pki.createCertificate();
   made.publicKey = forge.pki.publicKeyFromPem(keys.publicKey);
-  made.serialNumber = `00${randomBytes(8).toString('hex')}`;
+  // A first byte of 01 keeps the number positive without padding: DER refuses a zero that is not needed.
+  made.serialNumber = `01${randomBytes(8).toString('hex')}`;
   made.validity.notBefore = new Date(Date.now() + validFrom * DAY_MS);
   made.validity.notAfter = new Date(Date.now() + validTo * DAY_MS);
   made.setSubject([{ name: 'commonName', value: commonName }]);
