@@ -25,9 +25,13 @@ export type ConfigPath = readonly (string | number)[];
 /** Fields that hold a path: resolved against the recipe's folder, and the only ones where `${ENV}` is read. */
 export const PATH_FIELDS: readonly ConfigPath[] = [
   ['data', 'source', 'csv', 'interactions'],
+  ['data', 'source', 'csv', 'valid'],
+  ['data', 'source', 'csv', 'test'],
   ['data', 'source', 'csv', 'items'],
   ['data', 'source', 'recbole', 'folder'],
   ['data', 'source', 'parquet', 'folder'],
+  ['data', 'source', 'parquet', 'valid'],
+  ['data', 'source', 'parquet', 'test'],
   ['data', 'source', 'parquet', 'items'],
   ['model', 'source', 'folder'],
   ['model', 'source', 'gguf'],

@@ -62,7 +62,7 @@ function nameOf(file: string): string {
   return name.slice(0, 64) || 'soft';
 }
 
-const PATHS = new Set(['interactions', 'items', 'folder']);
+const PATHS = new Set(['interactions', 'valid', 'test', 'items', 'folder']);
 
 /** Paths of a source, which are those of the command line, as seen from the recipe. */
 function withPathsFrom(file: string, source: Record<string, unknown>): Record<string, unknown> {

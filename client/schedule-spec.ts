@@ -1,6 +1,8 @@
 import type { ScheduleDescription, ScheduleOverlapPolicy, ScheduleSpec } from '@temporalio/client';
 import { SoftflowError } from '../errors.ts';
+import { givenSplit } from '../workflows/data-config.ts';
 import { durationMs } from '../workflows/duration.ts';
+import type { RunConfig } from '../workflows/run-config.ts';
 
 /** What happens to a start while an earlier retrain is at work; the words of the command line. */
 export const OVERLAPS = ['skip', 'buffer-one', 'buffer-all', 'cancel-other', 'terminate-other', 'allow-all'] as const;
@@ -32,6 +34,15 @@ export function requireScheduleName(name: string): string {
   if (NAME.test(name)) return name;
   throw invalid(
     `expected a name of at most 40 lower-case letters, digits, dots, dashes and underscores, got "${name.slice(0, 80)}"`,
+  );
+}
+
+/** A retrain trains up to a moment and tests after it. @throws SoftflowError `SCHEDULE_INVALID` */
+export function requireSplitByTime({ data }: RunConfig): void {
+  const given = givenSplit(data.source);
+  if (given.length === 0) return;
+  throw invalid(
+    `a retrain splits the data by time, but data.source.${given.join('.')} gives it a split of its own; leave that out`,
   );
 }
 

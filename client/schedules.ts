@@ -24,6 +24,7 @@ import {
   type Overlap,
   requireInstant,
   requireScheduleName,
+  requireSplitByTime,
   type SchedulePolicies,
   type ScheduleTimes,
   toTemporal,
@@ -235,6 +236,7 @@ export class Schedules {
   ) {
     const heartbeatTimeoutSeconds = this.#heartbeatTimeoutSeconds;
     const { config, recipe, sweep } = retrain;
+    requireSplitByTime(config);
     const input: RetrainInput = {
       config,
       schedule: name,

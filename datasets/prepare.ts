@@ -1,6 +1,7 @@
 import { SoftflowError } from '../errors.ts';
 import { Duck, type DuckOptions } from './duck.ts';
 import { countTies, type DatasetCard, titleCollisions } from './prepare/card.ts';
+import { cutGivenWindows } from './prepare/given-split.ts';
 import { cleanInteractions, readInteractions } from './prepare/interactions.ts';
 import { addLater, keepCore, setLaterAside } from './prepare/k-core.ts';
 import { type PrepareParams, periodOf } from './prepare/params.ts';
@@ -81,7 +82,7 @@ export async function prepareData(
 }
 
 interface Files {
-  interactions: OpenedFile;
+  interactions: OpenedFile[];
   items: OpenedFile;
 }
 
@@ -93,8 +94,10 @@ async function openFiles(source: ResolvedDataSource, params: PrepareParams, tmpD
         'probably of different versions; update both.',
     );
   const files = await sourceFiles(source, tmpDir);
-  const [interactions, items] = [await openTabular(files.interactions), await openTabular(files.items)];
-  if (params.ratingMin !== null && interactions.places['rating'] === null)
+  const interactions: OpenedFile[] = [];
+  for (const file of files.interactions) interactions.push(await openTabular(file));
+  const items = await openTabular(files.items);
+  if (params.ratingMin !== null && interactions.some(({ places }) => places['rating'] === null))
     throw new SoftflowError(
       'DATA_COLUMN_MISSING',
       'Expected a rating column for `data.ratingMin`, found none; name it under `data.source` or set ratingMin to null',
@@ -106,7 +109,12 @@ async function prepareTables(duck: Duck, files: Files, params: PrepareParams, op
   const phase = phases(options);
   const period = periodOf(params);
   const read = await phase(() => readInteractions(duck, files.interactions, params));
-  const cleaned = await phase(() => cleanInteractions(duck, params.ratingMin, read.factor));
+  if (period && read.splitGiven)
+    throw new SoftflowError(
+      'INPUT_INVALID',
+      'Expected no `data.trainUntil` where the source has a split of its own; leave one of them out.',
+    );
+  const cleaned = await phase(() => cleanInteractions(duck, params.ratingMin, read));
   const titled = await phase(async () => {
     const items = await readItems(duck, files.items, params.maxBadRows);
     const { counts, years } = await keepTitled(duck, files.items, params.title);
@@ -117,8 +125,10 @@ async function prepareTables(duck: Duck, files: Files, params: PrepareParams, op
     await setLaterAside(duck, period.trainUntilMs);
     return { ...(await keepCore(duck, params.kCore)), ...(await addLater(duck, period.testAfterMs)) };
   });
-  const { where, ...cut } = await phase(() => cutWindows(duck, params));
-  const samples = await phase(() => sampleWindows(duck, params, where));
+  const { where, history, ...cut } = await phase(() =>
+    read.splitGiven ? cutGivenWindows(duck, params) : cutWindows(duck, params),
+  );
+  const samples = await phase(() => sampleWindows(duck, params, where, history));
   const { catalogue, interactions } = await phase(async () => ({
     catalogue: await readCatalogue(duck, where.train),
     interactions: await writeInteractions(duck, options.tmpDir),

@@ -5,10 +5,12 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { SoftflowError } from '../errors.ts';
 import { Duck, type DuckOptions } from './duck.ts';
+import { namesOf } from './prepare/bad-rows.ts';
 import { MAX_TIME_MS, type ReadInteractions, readInteractions } from './prepare/interactions.ts';
 import { readItems } from './prepare/read-titles.ts';
-import { type Copies, copiesOf, fetchSource } from './sources/fetch.ts';
+import { type Copies, type Copy, copiesOf, fetchSource } from './sources/fetch.ts';
 import { type DataSource, digestOfSource, kindOf, type SnapshotSource } from './sources/source.ts';
+import { splitNameSql } from './sources/splits.ts';
 import { type OpenedFile, openTabular, sqlText } from './sources/tabular.ts';
 
 /** A source that is read while others write: asking again may help. */
@@ -67,7 +69,7 @@ export async function snapshotSource(
   const interrupt = () => duck.interrupt();
   options.signal?.addEventListener('abort', interrupt);
   try {
-    const { leftOut, ...files } = await inPlace(Object.values(copies), () =>
+    const { leftOut, ...files } = await inPlace(copiesIn(copies), () =>
       cutSource(duck, source, cutOff, copies, options.tmpDir),
     );
     const snapshot = { of: kindOf(source), ...files };
@@ -75,19 +77,22 @@ export async function snapshotSource(
   } finally {
     options.signal?.removeEventListener('abort', interrupt);
     await duck.close();
-    for (const { path } of Object.values(copies)) await rm(path, { force: true });
+    for (const { path } of copiesIn(copies)) await rm(path, { force: true });
   }
 }
+
+const copiesIn = ({ interactions, items }: Copies): Copy[] => [...interactions, items];
 
 async function cutSource(duck: Duck, source: DataSource, cutOff: CutOff, copies: Copies, folder: string) {
   const { asOf, knownAt, ...reading } = cutOff;
   const limits = asOf === undefined ? {} : { asOf, ...(knownAt === undefined ? {} : { knownAt }) };
   const fetched = await fetchSource(duck, source, copies, limits, folder);
-  const interactions = await openTabular(fetched.interactions);
+  const interactions: OpenedFile[] = [];
+  for (const file of fetched.interactions) interactions.push(await openTabular(file));
   const read = await readInteractions(duck, interactions, reading);
   const leftOut = { ...(await select(duck, interactions, read, asOf)), tornBytes: fetched.tornBytes };
-  const hasRating = interactions.places['rating'] !== null;
-  const rows = `SELECT user_id, item_id, ${hasRating ? 'rating, ' : ''}time_ms AS "timestamp" FROM selected ORDER BY source_row`;
+  const hasRating = interactions.every(({ places }) => places['rating'] !== null);
+  const rows = `SELECT user_id, item_id, ${hasRating ? 'rating, ' : ''}${read.splitGiven ? `${splitNameSql('split')} AS split, ` : ''}time_ms AS "timestamp" FROM selected ORDER BY source_row`;
   const items = fetched.items
     ? await selectItems(duck, await openTabular(fetched.items), reading.maxBadRows)
     : `SELECT item_id, arg_min(title, source_row) FILTER (title IS NOT NULL) AS title, NULL AS "year"
@@ -102,13 +107,13 @@ async function cutSource(duck: Duck, source: DataSource, cutOff: CutOff, copies:
 /** Table `selected`: the rows at or before the cut-off, those without ids or rating among them. */
 async function select(
   duck: Duck,
-  file: OpenedFile,
-  { factor, knownFactor, counts }: ReadInteractions,
+  files: readonly OpenedFile[],
+  { factor, knownFactor, counts, splitGiven }: ReadInteractions,
   asOf: string | undefined,
 ): Promise<Omit<LeftOut, 'tornBytes'>> {
-  const has = (role: string) => typeof file.places[role] === 'number';
+  const has = (role: string) => typeof files[0]?.places[role] === 'number';
   const until = asOf === undefined ? "'infinity'::DOUBLE" : String(Date.parse(asOf));
-  await duck.run(`CREATE TABLE timed AS SELECT source_row, user_id, item_id, rating ${has('title') ? ', title' : ''},
+  await duck.run(`CREATE TABLE timed AS SELECT source_row, user_id, item_id, rating ${has('title') ? ', title' : ''} ${splitGiven ? ', split' : ''},
       round(time * ${factor})::BIGINT AS time_ms, round(time * ${factor}) > ${until} AS later,
       ${has('known') ? `round(known * ${knownFactor}) > ${until}` : 'false'} AS known_later
     FROM raw WHERE time IS NOT NULL AND isfinite(time) AND abs(time * ${factor}) <= ${MAX_TIME_MS} ${has('known') ? 'AND known IS NOT NULL AND isfinite(known)' : ''}`);
@@ -118,9 +123,9 @@ async function select(
   if (timed === left.afterAsOf + left.knownLater)
     throw new SoftflowError(
       'DATA_EMPTY',
-      `Expected interactions at or before \`data.asOf\` (${asOf}) in ${file.path}, found none: ${left.afterAsOf} are later and ` +
+      `Expected interactions at or before \`data.asOf\` (${asOf}) in ${namesOf(files)}, found none: ${left.afterAsOf} are later and ` +
         `${left.knownLater} arrived later. Check asOf and \`data.timeUnit\``,
-      { details: { path: file.path, asOf, ...left } },
+      { details: { path: namesOf(files), asOf, ...left } },
     );
   return { ...left, withoutTime: counts.rows - timed };
 }
@@ -151,7 +156,7 @@ async function writeCsv(duck: Duck, rows: string, target: string): Promise<strin
 }
 
 /** Errors name the source and not its copy. A file may come back and a writer finish its row: such errors may be tried again. */
-async function inPlace<T>(copies: readonly { path: string; place: string }[], work: () => Promise<T>): Promise<T> {
+async function inPlace<T>(copies: readonly Copy[], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

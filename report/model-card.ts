@@ -79,7 +79,7 @@ ${sentence}, trained with SOFT (Self-Optimized Fine-Tuning, arXiv 2505.20771): s
 | --- | --- |
 | Base model | ${escapeMarkdown(model.name)} |
 | Data | ${escapeMarkdown(data.name)} |
-| Windows | ${integer(run.data.windows.train)} train, ${integer(run.data.windows.valid)} validation, ${integer(run.data.windows.test)} test, split by time |
+| Windows | ${integer(run.data.windows.train)} train, ${integer(run.data.windows.valid)} validation, ${integer(run.data.windows.test)} test, ${run.data.counts['rowsWithoutHistory'] === undefined ? 'split by time' : 'split as the data says'} |
 | Catalogue | ${integer(run.data.titles)} titles |
 | Curriculum | pace ${run.config.soft.curriculumAlpha}; lambda ${run.curriculum.map(({ lambda }) => rate(lambda)).join(', ') || 'none'} |
 | Training | learning rate ${run.config.train.learningRate}, batch ${run.config.train.batchSize}, seed ${run.config.seed} |

@@ -16,7 +16,15 @@ const interactionColumns = {
   item: z.string().default('item_id').describe('Item column.'),
   rating: z.string().nullable().default(null).describe('Rating column, or null when there is none.'),
   time: z.string().default('timestamp').describe('Column of the time.'),
+  split: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Column that says train, valid or test, where the data is split already.'),
 };
+const testPart = (what: string) => `${what} that are tested on, where the data is split already; the others train.`;
+const validPart = (what: string) =>
+  `${what} that are validated on, beside \`test\`; without it the latest train windows are, see \`data.split\`.`;
 /** Column names are the source's own. */
 const ColumnsSchema = z
   .strictObject({
@@ -29,6 +37,8 @@ const ColumnsSchema = z
 /** A CSV pair; ids are text. Column names are the file's own. */
 const CsvSourceSchema = z.strictObject({
   interactions: z.string().describe('Path of the interactions file (CSV, TSV, .gz; relative to the recipe).'),
+  valid: z.string().optional().describe(validPart('Another such file with the rows')),
+  test: z.string().optional().describe(testPart('Another such file with the rows')),
   items: z.string().describe('Path of the items file: one row an item with its title.'),
   columns: z
     .strictObject({
@@ -42,6 +52,14 @@ const CsvSourceSchema = z.strictObject({
 const RecboleSourceSchema = z.strictObject({
   folder: z.string().describe('Folder with <name>.inter and <name>.item.'),
   name: z.string().describe('Name of the data set: the files are <name>.inter and <name>.item.'),
+  benchmark: z
+    .array(z.string().regex(/^[^/\\]+$/))
+    .min(2)
+    .max(3)
+    .optional()
+    .describe(
+      "Parts [train, valid, test] or [train, test] of data that is split already, as RecBole's benchmark_filename: <name>.<part>.inter.",
+    ),
   titleField: z.string().default('movie_title').describe('Title field of the item file.'),
   yearField: z
     .string()
@@ -61,6 +79,8 @@ const PlantedSourceSchema = z.strictObject({
 });
 const ParquetSourceSchema = z.strictObject({
   folder: z.string().describe('Folder whose Parquet files (*.parquet, also in folders inside) hold the interactions.'),
+  valid: z.string().optional().describe(validPart('Another such folder, or a file, with the rows')),
+  test: z.string().optional().describe(testPart('Another such folder, or a file, with the rows')),
   items: z
     .string()
     .optional()
@@ -90,6 +110,17 @@ export const DataSourceSchema = z.union([
   z.strictObject({ parquet: ParquetSourceSchema }),
   z.strictObject({ postgres: PostgresSourceSchema }),
 ]);
+
+type DataSourceConfig = z.infer<typeof DataSourceSchema>;
+
+/** Where a source says itself what is train and what is test, as keys under `data.source`; empty where a run splits. */
+export function givenSplit(source: DataSourceConfig): string[] {
+  const [kind, fields] = Object.entries(source)[0] as [string, Record<string, unknown>];
+  if (fields['test'] !== undefined) return [kind, 'test'];
+  if (fields['benchmark'] !== undefined) return [kind, 'benchmark'];
+  const columns = fields['columns'] as { split?: string } | undefined;
+  return columns?.split === undefined ? [] : [kind, 'columns', 'split'];
+}
 
 /** The `data` section of a run config. Keys without a default change nothing while they are left out. */
 export const DataConfigSchema = z
@@ -167,4 +198,25 @@ export const DataConfigSchema = z
         path: ['testAfter'],
         message: 'Expected `trainUntil` beside `testAfter`; without it windows are split by share',
       });
+    for (const { path, message } of splitFaults(data.source, data.trainUntil))
+      context.addIssue({ code: 'custom', path, message });
   });
+
+/** What of a source's own split cannot be meant. */
+function* splitFaults(source: DataSourceConfig, trainUntil: string | undefined) {
+  const [kind, fields] = Object.entries(source)[0] as [string, Record<string, unknown>];
+  const columns = fields['columns'] as { split?: string } | undefined;
+  if (fields['valid'] !== undefined && fields['test'] === undefined)
+    yield { path: ['source', kind, 'valid'], message: 'Expected `test` beside `valid`: a split needs rows to test on' };
+  if (fields['test'] !== undefined && columns?.split !== undefined)
+    yield {
+      path: ['source', kind, 'columns', 'split'],
+      message: 'Expected a split by files (`test`) or by a column, got both; leave one out',
+    };
+  const given = givenSplit(source);
+  if (trainUntil !== undefined && given.length > 0)
+    yield {
+      path: ['trainUntil'],
+      message: `Expected no \`trainUntil\` where the source has a split of its own (source.${given.join('.')}); leave one out`,
+    };
+}

@@ -7,6 +7,7 @@ import { type Check, checkInteractions, checkTitles } from './checks.ts';
 import { type DetectedFile, detectFile } from './detect.ts';
 import { loadInteractions, loadItems, type TimeUnit } from './load.ts';
 import { type Mapping, mappingOf } from './mapping.ts';
+import { partsBeside } from './parts.ts';
 import type { Roles } from './roles.ts';
 
 /** What a data file is, as far as can be told by looking: plain JSON, the shape of `softflow data inspect --json`. */
@@ -58,14 +59,18 @@ export async function inspectData(path: string, duck: Duck, itemsPath?: string):
   if (items) await loadItems(duck, items);
   else if (title !== undefined) await loadItems(duck, file);
   const titled = items !== undefined || title !== undefined;
-  const checks = [...(await checkInteractions(duck, file.roles)), ...(titled ? await checkTitles(duck, true) : [])];
+  const parts = partsBeside(path);
+  const checks = [
+    ...(await checkInteractions(duck, file.roles, parts.test !== undefined)),
+    ...(titled ? await checkTitles(duck, true) : []),
+  ];
   return {
     file: describe(file),
     ...(items ? { items: describe(items) } : {}),
     kind: title === undefined ? 'interactions' : 'interactions with titles',
     ...found,
     checks,
-    mapping: mappingOf(file, items, found.times?.unit),
+    mapping: mappingOf(file, items, found.times?.unit, parts),
   };
 }
 
@@ -86,7 +91,7 @@ function describe({ path, format, gzip, encoding, header, delimiter, columns, ro
 
 function companionOf(path: string): string | undefined {
   const name = basename(path);
-  const other = COMPANIONS[name] ?? (name.endsWith('.inter') ? name.replace(/\.inter$/, '.item') : undefined);
+  const other = COMPANIONS[name] ?? (name.endsWith('.inter') ? name.replace(/(\.train)?\.inter$/, '.item') : undefined);
   const beside = other === undefined ? undefined : join(dirname(path), other);
   return beside !== undefined && existsSync(beside) ? beside : undefined;
 }

@@ -24,19 +24,26 @@ export interface BadRows {
   examples: string[];
 }
 
-export function tooManyBadRows(file: OpenedFile, { bad, rows, limit, reasons, examples }: BadRows): SoftflowError {
+/** Several files where each is a split. */
+export const namesOf = (files: readonly OpenedFile[]): string => files.map(({ path }) => path).join(', ');
+
+export function tooManyBadRows(
+  files: readonly OpenedFile[],
+  { bad, rows, limit, reasons, examples }: BadRows,
+): SoftflowError {
+  const path = namesOf(files);
   const parts = Object.entries(reasons).filter(([, count]) => count > 0);
 
   return new SoftflowError(
     'DATA_BAD_ROWS',
-    `${bad} of ${rows} rows of ${file.path} cannot be used (${parts.map(([name, n]) => `${name} ${n}`).join(', ')}), expected ` +
+    `${bad} of ${rows} rows of ${path} cannot be used (${parts.map(([name, n]) => `${name} ${n}`).join(', ')}), expected ` +
       `at most a share of ${limit}. First ones: ${examples.join('; ')}. Correct the file or raise \`data.maxBadRows\``,
-    { details: { path: file.path, bad, rows, reasons, examples } },
+    { details: { path, bad, rows, reasons, examples } },
   );
 }
 
-export function noRows(file: OpenedFile): SoftflowError {
-  return new SoftflowError('DATA_EMPTY', `Expected rows below the header of ${file.path}, found none`, {
-    details: { path: file.path },
+export function noRows(files: readonly OpenedFile[]): SoftflowError {
+  return new SoftflowError('DATA_EMPTY', `Expected rows below the header of ${namesOf(files)}, found none`, {
+    details: { path: namesOf(files) },
   });
 }

@@ -27,11 +27,11 @@ export async function readItems(duck: Duck, file: OpenedFile, maxBadRows: number
   );
   const rows = found.rows + unreadable;
   const bad = unreadable + found.missingId;
-  if (rows === 0) throw noRows(file);
+  if (rows === 0) throw noRows([file]);
   if (bad > maxBadRows * rows) {
     const examples = await rejectExamples(duck, 'item_rejects');
     const reasons = { unreadable, missingId: found.missingId };
-    throw tooManyBadRows(file, { bad, rows, limit: maxBadRows, reasons, examples });
+    throw tooManyBadRows([file], { bad, rows, limit: maxBadRows, reasons, examples });
   }
   return { itemRows: rows, itemsUnreadable: bad, itemsDuplicate: found.rows - found.missingId - found.ids };
 }

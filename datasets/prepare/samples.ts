@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Duck } from '../duck.ts';
 import type { ItemRow, WindowRow } from '../schemas.ts';
+import { SPLITS, type Split } from '../sources/splits.ts';
 import type { PrepareParams } from './params.ts';
-import { SPLITS, type Split } from './windows.ts';
 
 /** How `sampleWindows` chooses, for the dataset card. */
 export const SAMPLING_RULE =
@@ -13,13 +13,21 @@ export async function sampleWindows(
   duck: Duck,
   params: PrepareParams,
   where: Record<Split, string>,
+  history: string,
 ): Promise<Record<Split, WindowRow[]>> {
   const samples: Record<Split, WindowRow[]> = { train: [], valid: [], test: [] };
-  for (const split of SPLITS) samples[split] = await sampleSplit(duck, params, where[split], params.samples[split]);
+  for (const split of SPLITS)
+    samples[split] = await sampleSplit(duck, params.seed, where[split], params.samples[split], history);
   return samples;
 }
 
-async function sampleSplit(duck: Duck, params: PrepareParams, where: string, count: number): Promise<WindowRow[]> {
+async function sampleSplit(
+  duck: Duck,
+  seed: number,
+  where: string,
+  count: number,
+  history: string,
+): Promise<WindowRow[]> {
   const rows = await duck.rows<{
     window_id: string;
     user_id: string;
@@ -28,14 +36,14 @@ async function sampleSplit(duck: Duck, params: PrepareParams, where: string, cou
     item: number;
     time_ms: bigint;
   }>(`WITH picked AS (
-      SELECT *, substr(sha256('${params.seed}:' || window_id), 1, 16) AS draw
-      FROM (SELECT u, user_id, place, item, time_ms, user_id || ':' || place AS window_id
+      SELECT *, substr(sha256('${seed}:' || window_id), 1, 16) AS draw
+      FROM (SELECT *, user_id || ':' || place AS window_id
         FROM windows JOIN users USING (u) WHERE ${where})
       ORDER BY draw, window_id LIMIT ${count})
     SELECT draw, window_id, user_id, picked.place, picked.item, picked.time_ms,
       list(sequence.item ORDER BY sequence.place) AS history
     FROM picked JOIN sequence ON sequence.u = picked.u
-      AND sequence.place BETWEEN picked.place - ${params.historyLength} AND picked.place - 1
+      AND ${history}
     GROUP BY ALL ORDER BY draw, window_id`);
   return rows.map((row) => ({
     windowId: row.window_id,

@@ -1,15 +1,15 @@
 import { SoftflowError } from '../../errors.ts';
 import type { Duck } from '../duck.ts';
+import type { Split } from '../sources/splits.ts';
 import type { DatasetCard } from './card.ts';
 import { type Period, type PrepareParams, periodOf } from './params.ts';
-
-export const SPLITS = ['train', 'valid', 'test'] as const;
-export type Split = (typeof SPLITS)[number];
 
 export interface CutWindows {
   counts: Record<string, number> & { titles: number };
   /** SQL condition on `windows` that picks each split's. */
   where: Record<Split, string>;
+  /** SQL condition on `sequence` that picks what was there before the window of `picked`. */
+  history: string;
   times: DatasetCard['times'];
 }
 
@@ -26,7 +26,10 @@ interface Cuts {
  */
 export async function cutWindows(duck: Duck, params: PrepareParams): Promise<CutWindows> {
   const period = periodOf(params);
-  await makeSequences(duck, period);
+  await makeSequences(
+    duck,
+    `${period ? `count_if(time_ms <= ${period.trainUntilMs})` : 'count(*)'} OVER (PARTITION BY u) AS train_rows`,
+  );
   await duck.run(`CREATE VIEW windows AS SELECT * FROM sequence WHERE ${windowRule(params.historyLength, period)}`);
   const counts = await duck.numbers<'titles' | 'windows' | 'shortUsers' | 'usersWithoutHistory'>(`SELECT
     (SELECT count(*) FROM titles) AS titles, (SELECT count(*) FROM windows) AS windows,
@@ -41,22 +44,26 @@ export async function cutWindows(duck: Duck, params: PrepareParams): Promise<Cut
   // Whether enough has happened after `trainUntil` to test on is for the caller to judge.
   const needed = [windowsOf.windowsTrain, windowsOf.windowsValid, ...(period ? [] : [windowsOf.windowsTest])];
   if (Math.min(...needed) < 1) throw await noWindows(duck, params, windowsOf);
-  return { counts: { ...counts, ...windowsOf }, ...(await borders(duck, cuts, period)) };
+  const history = `sequence.place BETWEEN picked.place - ${params.historyLength} AND picked.place - 1`;
+  return { counts: { ...counts, ...windowsOf }, history, ...(await borders(duck, cuts, period)) };
 }
 
-async function makeSequences(duck: Duck, period: Period | undefined): Promise<void> {
+/**
+ * Tables `items`, `titles` and `sequence` (each user's rows in order).
+ * @param more SQL of further columns of `sequence`, over the named `windows` of SQL
+ */
+export async function makeSequences(duck: Duck, more: string, windows?: string): Promise<void> {
   await duck.run(`CREATE TABLE items AS
     SELECT (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS item, i, item_id, title
     FROM (SELECT DISTINCT i FROM kept) JOIN item_keys USING (i) JOIN titled USING (i)`);
   await duck.run(`CREATE TABLE titles AS
     SELECT (row_number() OVER (ORDER BY first_item) - 1)::INTEGER AS title_row, title, first_item
     FROM (SELECT title, min(item) AS first_item FROM items GROUP BY title)`);
-  const trainRows = period ? `count_if(time_ms <= ${period.trainUntilMs})` : 'count(*)';
   await duck.run(`CREATE TABLE sequence AS
     SELECT u, item, rating, time_ms, source_row,
       (row_number() OVER (PARTITION BY u ORDER BY time_ms, source_row) - 1)::INTEGER AS place,
-      count(*) OVER (PARTITION BY u) AS user_rows, ${trainRows} OVER (PARTITION BY u) AS train_rows
-    FROM kept JOIN items USING (i)`);
+      count(*) OVER (PARTITION BY u) AS user_rows, ${more}
+    FROM kept JOIN items USING (i) ${windows === undefined ? '' : `WINDOW ${windows}`}`);
   await duck.run('DROP TABLE kept');
 }
 
@@ -72,7 +79,7 @@ function windowRule(historyLength: number, period: Period | undefined): string {
 }
 
 /** Floor of the share, safe from the rounding of sums such as 0.7 + 0.1. */
-const floorOf = (windows: number, share: number) => Math.floor(windows * share + 1e-6);
+export const floorOf = (windows: number, share: number) => Math.floor(windows * share + 1e-6);
 
 function cutByShare(windows: number, split: PrepareParams['split']): Cuts {
   return { valid: floorOf(windows, split.train), test: floorOf(windows, split.train + split.valid) };
@@ -86,7 +93,11 @@ async function cutByTime(duck: Duck, split: PrepareParams['split'], { trainUntil
   return { valid: floorOf(windows, split.train / (split.train + split.valid)), test: windows };
 }
 
-async function borders(duck: Duck, cuts: Cuts, period: Period | undefined): Promise<Omit<CutWindows, 'counts'>> {
+async function borders(
+  duck: Duck,
+  cuts: Cuts,
+  period: Period | undefined,
+): Promise<Pick<CutWindows, 'where' | 'times'>> {
   const valid = (await windowAt(duck, cuts.valid)) as Moment;
   const test = await windowAt(duck, cuts.test);
   const span = await duck.rows<{ first: bigint; last: bigint }>(
@@ -108,28 +119,34 @@ async function borders(duck: Duck, cuts: Cuts, period: Period | undefined): Prom
   };
 }
 
-interface Moment {
+export interface Moment {
   time_ms: bigint;
   source_row: bigint;
 }
 
 /** Undefined behind the last window. */
-async function windowAt(duck: Duck, position: number): Promise<Moment | undefined> {
+export async function windowAt(duck: Duck, position: number, where = 'true'): Promise<Moment | undefined> {
   const [row] = await duck.rows<Moment>(
-    `SELECT time_ms, source_row FROM windows ORDER BY time_ms, source_row LIMIT 1 OFFSET ${position}`,
+    `SELECT time_ms, source_row FROM windows WHERE ${where} ORDER BY time_ms, source_row LIMIT 1 OFFSET ${position}`,
   );
   return row;
 }
 
-function before({ time_ms, source_row }: Moment): string {
+export function before({ time_ms, source_row }: Moment): string {
   return `(time_ms < ${time_ms} OR (time_ms = ${time_ms} AND source_row < ${source_row}))`;
 }
 
-function isoTime(ms: bigint | undefined): string {
+export function isoTime(ms: bigint | undefined): string {
   return new Date(Number(ms)).toISOString();
 }
 
-async function noWindows(duck: Duck, params: PrepareParams, windows: Record<string, number>): Promise<SoftflowError> {
+/** @param other what helps besides a lower k-core */
+export async function noWindows(
+  duck: Duck,
+  params: PrepareParams,
+  windows: Record<string, number>,
+  other = 'give more data, or change `data.split`',
+): Promise<SoftflowError> {
   const left = await duck.numbers<'rows' | 'users' | 'items'>(
     'SELECT count(*) AS "rows", count(DISTINCT u) AS users, count(DISTINCT item) AS items FROM sequence',
   );
@@ -141,8 +158,7 @@ async function noWindows(duck: Duck, params: PrepareParams, windows: Record<stri
     'DATA_NO_WINDOWS',
     `Expected at least one window each to ${needed}, found ${windows['windowsTrain']}, ` +
       `${windows['windowsValid']} and ${windows['windowsTest']}; after the ${params.kCore}-core${until} ${left.rows} interactions of ` +
-      `${left.users} users and ${left.items} items are left. Lower \`data.kCore\` (now ${params.kCore}), give more data, or ` +
-      `change \`data.split\``,
+      `${left.users} users and ${left.items} items are left. Lower \`data.kCore\` (now ${params.kCore}), or ${other}`,
     { details: { ...left, ...windows, kCore: params.kCore } },
   );
 }

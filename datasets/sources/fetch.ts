@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Duck } from '../duck.ts';
 import { copyParquet } from './parquet.ts';
 import { copyPostgres } from './postgres.ts';
-import { type DataSource, type SourceColumns, sourceFiles } from './source.ts';
+import { type DataSource, placesOfSplits, type SourceColumns, sourceFiles } from './source.ts';
 import type { TabularFile } from './tabular.ts';
 import { copyWholeLines } from './whole-lines.ts';
 
@@ -12,10 +12,10 @@ export interface FetchOptions {
   asOf?: string;
 }
 
-/** A source as two text files of this machine that nobody appends to. */
+/** A source as text files of this machine that nobody appends to. */
 export interface FetchedSource {
-  /** Roles user, item, rating, time, known; also title when there are no items. */
-  interactions: TabularFile;
+  /** Roles user, item, rating, time, known, split; also title when there are no items. */
+  interactions: TabularFile[];
   items?: TabularFile;
   /** Behind the last whole lines. */
   tornBytes: number;
@@ -23,20 +23,33 @@ export interface FetchedSource {
 
 /** Where the copies lie and what people know the originals as: errors name the latter. */
 export interface Copies {
-  interactions: { path: string; place: string };
-  items: { path: string; place: string };
+  interactions: Copy[];
+  items: Copy;
+}
+export interface Copy {
+  path: string;
+  place: string;
 }
 
 export async function copiesOf(source: DataSource, folder: string): Promise<Copies> {
   const copy = (name: string, place: string) => ({ path: join(folder, `${name}.copy.csv`), place });
-  const pair = (interactions: string, items: string): Copies => ({
-    interactions: copy('interactions', interactions),
+  const all = (interactions: readonly string[], items: string): Copies => ({
+    interactions: interactions.map((place, i) => copy(`interactions-${i}`, place)),
     items: copy('items', items),
   });
-  if ('parquet' in source) return pair(source.parquet.folder, source.parquet.items ?? source.parquet.folder);
-  if ('postgres' in source) return pair('data.source.postgres.query', 'data.source.postgres.itemsQuery');
+  if ('postgres' in source) return all(['data.source.postgres.query'], 'data.source.postgres.itemsQuery');
+  if ('parquet' in source) {
+    const { folder: rows, items = rows } = source.parquet;
+    return all(
+      placesOfSplits(rows, source.parquet).map(({ place }) => place),
+      items,
+    );
+  }
   const { interactions, items } = await sourceFiles(source, folder);
-  return pair(interactions.path, items.path);
+  return all(
+    interactions.map(({ path }) => path),
+    items.path,
+  );
 }
 
 /** Reads a source once, as it is now. @throws SoftflowError those of its kind */
@@ -51,29 +64,31 @@ export async function fetchSource(
   if ('postgres' in source) return fetchPostgres(source.postgres, copies, options);
   const files = await sourceFiles(source, folder);
   const known = { known: options.knownAt ?? null };
-  const torn = [
-    await copyWholeLines(files.interactions.path, copies.interactions.path),
-    await copyWholeLines(files.items.path, copies.items.path),
-  ];
+  let tornBytes = 0;
+  for (const { path, place } of [...copies.interactions, copies.items]) tornBytes += await copyWholeLines(place, path);
   return {
-    interactions: {
-      ...files.interactions,
-      path: copies.interactions.path,
-      columns: { ...files.interactions.columns, ...known },
-    },
+    interactions: files.interactions.map((file, i) => ({
+      ...file,
+      path: (copies.interactions[i] as Copy).path,
+      columns: { ...file.columns, ...known },
+    })),
     items: { ...files.items, path: copies.items.path },
-    tornBytes: (torn[0] ?? 0) + (torn[1] ?? 0),
+    tornBytes,
   };
 }
 
 async function fetchParquet(
   duck: Duck,
-  { folder, items, columns }: Extract<DataSource, { parquet: unknown }>['parquet'],
+  { folder, items, columns, ...parts }: Extract<DataSource, { parquet: unknown }>['parquet'],
   copies: Copies,
   options: FetchOptions,
 ): Promise<FetchedSource> {
   const roles = interactionRoles(columns, options, items === undefined);
-  const interactions = await copyParquet(duck, folder, roles, copies.interactions.path);
+  const interactions: TabularFile[] = [];
+  for (const [i, { place, ...of }] of placesOfSplits(folder, parts).entries()) {
+    const { path } = copies.interactions[i] as Copy;
+    interactions.push({ ...(await copyParquet(duck, place, roles, path)), ...of });
+  }
   if (items === undefined) return { interactions, tornBytes: 0 };
   return { interactions, items: await copyParquet(duck, items, itemRoles(columns), copies.items.path), tornBytes: 0 };
 }
@@ -89,19 +104,23 @@ async function fetchPostgres(
       key: 'query',
       query,
       columns: interactionRoles(columns, options, itemsQuery === undefined),
-      target: copies.interactions.path,
+      target: (copies.interactions[0] as Copy).path,
     },
     ...(itemsQuery === undefined
       ? []
       : [{ key: 'itemsQuery', query: itemsQuery, columns: itemRoles(columns), target: copies.items.path }]),
   ];
   const [interactions, items] = await copyPostgres(source.urlEnv, tables, options.asOf);
-  return { interactions: interactions as TabularFile, ...(items ? { items } : {}), tornBytes: 0 };
+  return { interactions: [interactions as TabularFile], ...(items ? { items } : {}), tornBytes: 0 };
 }
 
 function interactionRoles(columns: SourceColumns, { knownAt }: FetchOptions, withTitle: boolean) {
-  const { user, item, rating, time, title } = columns;
-  return { user, item, rating, time, known: knownAt ?? null, ...(withTitle ? { title } : {}) };
+  const { user, item, rating, time, split, title } = columns;
+  return {
+    ...{ user, item, rating, time, known: knownAt ?? null },
+    ...(split === undefined ? {} : { split }),
+    ...(withTitle ? { title } : {}),
+  };
 }
 
 function itemRoles({ itemsItem, title }: SourceColumns) {

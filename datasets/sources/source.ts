@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import { PLANTED_VERSION, type PlantedParams, writePlanted } from '../planted.ts';
+import { SPLITS, type Split } from './splits.ts';
 import type { TabularFile } from './tabular.ts';
 import { isGzip, readBytes } from './text-file.ts';
 
@@ -12,13 +13,21 @@ export interface SourceColumns {
   item: string;
   rating: string | null;
   time: string;
+  /** Says train, valid or test, where the data is split already. */
+  split?: string;
   /** Of the items. */
   itemsItem: string;
   title: string;
 }
 
+/** Where rows to validate and to test on are, when the data is split already: the others then train. */
+interface TestParts {
+  valid?: string;
+  test?: string;
+}
+
 /** A CSV pair; ids are text. `columns` holds the files' own names. */
-export interface CsvSource {
+export interface CsvSource extends TestParts {
   interactions: string;
   items: string;
   columns: SourceColumns;
@@ -29,6 +38,8 @@ export interface CsvSource {
 export interface RecboleSource {
   folder: string;
   name: string;
+  /** Two or three parts instead, `<name>.<part>.inter`: train, validation if there is one, test. */
+  benchmark?: readonly string[];
   titleField: string;
   /** Field with the year; ignored when the file has none of that name. */
   yearField: string | null;
@@ -44,7 +55,7 @@ export interface SnapshotSource {
 }
 
 /** Parquet files under a folder, in the order of their paths. Without `items` titles stand beside the interactions. */
-export interface ParquetSource {
+export interface ParquetSource extends TestParts {
   folder: string;
   items?: string;
   columns: SourceColumns;
@@ -69,9 +80,9 @@ export type ResolvedDataSource =
 /** Also those that can only be read into a snapshot. */
 export type DataSource = ResolvedDataSource | { parquet: ParquetSource } | { postgres: PostgresSource };
 
-/** Interactions (roles user, item, rating, time) and items (roles item, title, year). */
+/** Interactions (roles user, item, rating, time, split), in one file or one a split, and items (roles item, title, year). */
 export interface SourceFiles {
-  interactions: TabularFile;
+  interactions: TabularFile[];
   items: TabularFile;
 }
 
@@ -80,7 +91,7 @@ export function kindOf(source: DataSource): string {
   return 'snapshot' in source ? source.snapshot.of : (Object.keys(source)[0] as string);
 }
 
-/** The source's two files; planted data is written into `folder` first. */
+/** The source's files; planted data is written into `folder` first. */
 export async function sourceFiles(source: ResolvedDataSource, folder: string): Promise<SourceFiles> {
   if ('recbole' in source) return recboleFiles(source.recbole);
   if ('csv' in source) return csvFiles(source.csv);
@@ -99,15 +110,19 @@ export async function digestOfSource(source: ResolvedDataSource): Promise<string
   if ('planted' in source) {
     hash.update(canonical(['planted', PLANTED_VERSION, source.planted]));
   } else if ('csv' in source) {
-    const { columns, delimiter, interactions, items } = source.csv;
-    hash.update(canonical(['csv', columns, delimiter, await fileDigest(interactions), await fileDigest(items)]));
+    const { columns, delimiter, interactions, items, valid, test } = source.csv;
+    const files = [await fileDigest(interactions), await fileDigest(items)];
+    const parts =
+      test === undefined ? [] : [valid === undefined ? null : await fileDigest(valid), await fileDigest(test)];
+    hash.update(canonical(['csv', columns, delimiter, ...files, ...parts]));
   } else if ('snapshot' in source) {
     const { interactions, items } = source.snapshot;
     hash.update(canonical(['snapshot', await textDigest(interactions), await textDigest(items)]));
   } else {
     const { interactions, items } = recboleFiles(source.recbole);
     const { titleField, yearField } = source.recbole;
-    const files = [await fileDigest(interactions.path), await fileDigest(items.path)];
+    const files: string[] = [];
+    for (const { path } of [...interactions, items]) files.push(await fileDigest(path));
     hash.update(canonical(['recbole', titleField, yearField, ...files]));
   }
   return hash.digest('hex');
@@ -123,10 +138,21 @@ const COLUMNS = {
   title: 'title',
 };
 
-function csvFiles({ interactions, items, columns, delimiter }: CsvSource): SourceFiles {
-  const { user, item, rating, time, itemsItem, title } = columns;
+/** Each split's place where the data is split already; else the one place of all rows. */
+export function placesOfSplits(all: string, { valid, test }: TestParts): { place: string; split?: Split }[] {
+  if (test === undefined) return [{ place: all }];
+  const places = { train: all, valid, test };
+  return SPLITS.flatMap((split) => (places[split] === undefined ? [] : [{ place: places[split], split }]));
+}
+
+function csvFiles({ interactions, items, columns, delimiter, ...parts }: CsvSource): SourceFiles {
+  const { user, item, rating, time, split = null, itemsItem, title } = columns;
+  const roles = { user, item, rating, time, split };
   return {
-    interactions: { path: interactions, delimiter, quoted: true, columns: { user, item, rating, time } },
+    interactions: placesOfSplits(interactions, parts).map(({ place, ...of }) => ({
+      ...{ path: place, delimiter, quoted: true, columns: roles },
+      ...of,
+    })),
     items: { path: items, delimiter, quoted: true, columns: { item: itemsItem, title, year: null } },
   };
 }
@@ -135,29 +161,36 @@ function snapshotFiles({ interactions, items }: SnapshotSource): SourceFiles {
   const { user, item, time, itemsItem, title } = COLUMNS;
   const csv = { delimiter: ',', quoted: true };
   return {
-    interactions: {
-      ...csv,
-      path: interactions,
-      columns: { user, item, rating: 'rating', time },
-      optional: ['rating'],
-      milliseconds: ['time'],
-    },
+    interactions: [
+      {
+        ...csv,
+        path: interactions,
+        columns: { user, item, rating: 'rating', time, split: 'split' },
+        optional: ['rating', 'split'],
+        milliseconds: ['time'],
+      },
+    ],
     items: { ...csv, path: items, columns: { item: itemsItem, title, year: 'year' }, optional: ['year'] },
   };
 }
 
-function recboleFiles({ folder, name, titleField, yearField }: RecboleSource): SourceFiles {
+function recboleFiles({ folder, name, benchmark, titleField, yearField }: RecboleSource): SourceFiles {
   const atomic = { delimiter: '\t', quoted: false, nameEnd: ':' };
+  const part = (last: string) => join(folder, `${name}.${last}`);
+  const [train = '', ...others] = benchmark?.map((each) => part(`${each}.inter`)) ?? [part('inter')];
+  const [test, valid] = others.toReversed();
+  const parts = { ...(valid === undefined ? {} : { valid }), ...(test === undefined ? {} : { test }) };
   return {
-    interactions: {
+    interactions: placesOfSplits(train, parts).map(({ place, ...of }) => ({
       ...atomic,
-      path: join(folder, `${name}.inter`),
+      path: place,
       columns: { user: 'user_id', item: 'item_id', rating: 'rating', time: 'timestamp' },
       optional: ['rating'],
-    },
+      ...of,
+    })),
     items: {
       ...atomic,
-      path: join(folder, `${name}.item`),
+      path: part('item'),
       columns: { item: 'item_id', title: titleField, year: yearField },
       optional: ['year'],
     },

@@ -1,5 +1,6 @@
 import { SoftflowError } from '../../errors.ts';
 import { refuseCodeBytes, refuseCodeName } from './code-formats.ts';
+import type { Split } from './splits.ts';
 import { checkText, isGzip, readBytes, TEXT_LIMITS, unreadable } from './text-file.ts';
 
 /** A text file of rows and columns, plain or gzip, with a header line. */
@@ -14,6 +15,8 @@ export interface TabularFile {
   optional?: readonly string[];
   /** What follows the name of a column in the header, from this character on: `user_id:token`. */
   nameEnd?: string;
+  /** What all of its rows are for, where that is not said by a column. */
+  split?: Split;
   /** Roles whose values are Unix milliseconds whatever the unit of times is said to be. */
   milliseconds?: readonly string[];
 }

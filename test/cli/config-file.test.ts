@@ -162,7 +162,7 @@ describe('faults of a recipe', () => {
       'an environment variable outside a path is refused',
       `${BASE}prompt: {noun: "\${SECRET}"}\n`,
       [
-        'recipes/x.yaml:3:16 prompt.noun: ${NAME} is read in paths only (data.source.csv.interactions, data.source.csv.items, data.source.recbole.folder, data.source.parquet.folder, data.source.parquet.items, model.source.folder, model.source.gguf)',
+        'recipes/x.yaml:3:16 prompt.noun: ${NAME} is read in paths only (data.source.csv.interactions, data.source.csv.valid, data.source.csv.test, data.source.csv.items, data.source.recbole.folder, data.source.parquet.folder, data.source.parquet.valid, data.source.parquet.test, data.source.parquet.items, model.source.folder, model.source.gguf)',
       ],
     ],
     [

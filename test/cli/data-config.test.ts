@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type * as z from 'zod';
 import { keyOfStep } from '../../activities/step-result.ts';
 import { faultsOf } from '../../cli/config-faults.ts';
+import { requireSplitByTime } from '../../client/schedule-spec.ts';
 import { type RunConfigInput, RunConfigSchema } from '../../workflows/run-config.ts';
 import { sourceNames, stepParams } from '../../workflows/step-params.ts';
 
@@ -31,6 +32,39 @@ test.each([
   [{ source: { parquet: { folder: 'x' }, csv: { interactions: 'a', items: 'b' } } }, /got csv and parquet/],
 ])('a wrong cut-off is named: %j', (data, expected) => {
   expect(faults(data)).toEqual([expect.stringMatching(expected)]);
+});
+
+const csv = { interactions: 'a', items: 'b' };
+test.each([
+  [{ source: { csv: { ...csv, valid: 'c' } } }, /^data\.source\.csv\.valid: Expected `test` beside `valid`/],
+  [
+    { source: { csv: { ...csv, test: 'c', columns: { split: 'fold' } } } },
+    /^data\.source\.csv\.columns\.split: Expected a split by files \(`test`\) or by a column, got both/,
+  ],
+  [
+    { source: { csv: { ...csv, columns: { split: 'fold' } } }, trainUntil: '2026-01-02T00:00:00Z' },
+    /^data\.trainUntil: Expected no `trainUntil` where the source has a split of its own \(source\.csv\.columns\.split\)/,
+  ],
+  [{ source: { recbole: { folder: 'x', name: 'y', benchmark: ['all'] } } }, /benchmark: expected a list of at least 2/],
+  [
+    { source: { recbole: { folder: 'x', name: 'y', benchmark: ['../train', 'test'] } } },
+    /benchmark\.0: expected text matching/,
+  ],
+])('a split of the data that cannot be meant is named: %j', (data, expected) => {
+  expect(faults(data)).toEqual([expect.stringMatching(expected)]);
+});
+
+test('a schedule, which splits by time, is refused where the data brings a split', () => {
+  const config = RunConfigSchema.parse(
+    input({ source: { recbole: { folder: 'x', name: 'y', benchmark: ['a', 'b'] } } }),
+  );
+  expect(() => requireSplitByTime(config)).toThrow(
+    expect.objectContaining({
+      code: 'SCHEDULE_INVALID',
+      message: expect.stringContaining('data.source.recbole.benchmark'),
+    }),
+  );
+  expect(() => requireSplitByTime(RunConfigSchema.parse(input({})))).not.toThrow();
 });
 
 test('a connection string in place of its variable is refused without being repeated', () => {

@@ -35,6 +35,13 @@ describe('model card', () => {
     expect(other).not.toContain('base_model');
   });
 
+  it('says where the data brought its split along', () => {
+    const input = smallRun();
+    expect(card).toContain('test, split by time |');
+    input.data.counts['rowsWithoutHistory'] = 0;
+    expect(renderModelCard(buildRunSummary(input))).toContain('test, split as the data says |');
+  });
+
   it('lets no generated text act as markup', () => {
     expect(card).not.toContain('<script>');
   });
