@@ -95,6 +95,23 @@ export class Duck {
     }
   }
 
+  /** Fills a table of texts, with a connection of its own. */
+  async appendTexts(table: string, rows: Iterable<readonly (string | null)[]>): Promise<void> {
+    const connection = await this.#instance.connect();
+    try {
+      const appender = await connection.createAppender(table);
+      for (const row of rows) {
+        for (const value of row) value === null ? appender.appendNull() : appender.appendVarchar(value);
+        appender.endRow();
+      }
+      appender.closeSync();
+    } catch (cause) {
+      throw duckError(cause);
+    } finally {
+      connection.closeSync();
+    }
+  }
+
   /** Stops the statement that is running; it fails with `CANCELLED`. */
   interrupt(): void {
     this.#connection.interrupt();

@@ -1,12 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
-import { type RecordBatchFileReader, RecordBatchReader, type Vector } from 'apache-arrow';
 import { SoftflowError } from '../errors.ts';
-import { checkArrowFile } from './arrow-check.ts';
 import type { Duck } from './duck.ts';
 import { detectFile } from './inspect/detect.ts';
 import { countRejects } from './inspect/load.ts';
 import { guessRoles, type Roles } from './inspect/roles.ts';
 import type { ItemRow, WindowRow } from './schemas.ts';
+import { openArrowFile } from './sources/arrow-file.ts';
 
 /** What a file of histories held and what could not be used. */
 export interface HistoryReport {
@@ -73,8 +71,6 @@ interface Source {
 
 const EXAMPLES = 5;
 const COUNTED_ITEMS = 100_000;
-/** Arrow files are read as a whole. */
-const MAX_ARROW_BYTES = 2 ** 31;
 
 /**
  * Reads the histories of people to recommend to: one row an interaction (CSV, Parquet, JSON lines, Arrow by the name's end
@@ -197,48 +193,11 @@ function requireRoles(path: string, found: readonly string[], roles: Roles): Rol
 }
 
 async function openArrow(path: string, { columns }: HistoryOptions): Promise<Source> {
-  const info = await stat(path).catch(() => undefined);
-  if (!info?.isFile()) throw unusable(path, 'DATA_NOT_FOUND', 'a data file', 'nothing that can be read');
-  if (info.size > MAX_ARROW_BYTES)
-    throw unusable(
-      path,
-      'DATA_UNREADABLE',
-      `at most ${MAX_ARROW_BYTES} bytes`,
-      `${info.size}; Parquet has no such limit`,
-    );
-  const bytes = await readFile(path);
-  try {
-    checkArrowFile(bytes);
-  } catch (cause) {
-    throw unusable(
-      path,
-      'DATA_UNREADABLE',
-      'a whole Arrow IPC file of texts and numbers, uncompressed (else give Parquet)',
-      (cause as Error).message,
-      cause,
-    );
-  }
-  const reader = RecordBatchReader.from(
-    bytes.byteOffset % 8 === 0 ? bytes : bytes.slice(),
-  ).open() as RecordBatchFileReader;
-  const names = reader.schema.fields.map(({ name }) => name);
+  const { names, rows } = await openArrowFile(path);
   const roles = requireRoles(path, names, { ...guessRoles(names), ...columns });
-  async function* rows(): AsyncGenerator<Row> {
-    for (let i = 0; i < reader.numRecordBatches; i++) {
-      const batch = reader.readRecordBatch(i);
-      const column = (name: string | undefined) => (name === undefined ? null : (batch?.getChild(name) ?? null));
-      const [user, item, time] = [column(roles.user), column(roles.item), column(roles.time)];
-      for (let row = 0; row < (batch?.numRows ?? 0); row++) yield [text(user, row), text(item, row), text(time, row)];
-    }
+  async function* texts(): AsyncGenerator<Row> {
+    for (const [user = null, item = null, time = null] of rows([roles.user, roles.item, roles.time]))
+      yield [user, item, time];
   }
-  return { hasTime: roles.time !== undefined, rows: rows(), unreadable: async () => 0 };
-}
-
-function text(column: Vector | null, row: number): string | null {
-  const value: unknown = column?.get(row) ?? null;
-  return value === null ? null : String(value);
-}
-
-function unusable(path: string, code: string, expected: string, found: string, cause?: unknown): SoftflowError {
-  return new SoftflowError(code, `Expected ${expected} at ${path}, found ${found}`, { details: { path }, cause });
+  return { hasTime: roles.time !== undefined, rows: texts(), unreadable: async () => 0 };
 }

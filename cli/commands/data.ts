@@ -40,6 +40,7 @@ const FORMATS = {
   movielens: 'MovieLens',
   parquet: 'Parquet',
   jsonl: 'JSON lines',
+  arrow: 'Arrow',
 } as const;
 const DELIMITERS: Record<string, string> = { ',': 'comma', '\t': 'tab', ';': 'semicolon', '|': 'bar' };
 

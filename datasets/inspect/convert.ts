@@ -25,7 +25,7 @@ export function convertFile(path: string, output: string): Promise<Conversion> {
  */
 export async function convertData(path: string, output: string, duck: Duck): Promise<Conversion> {
   const file = await detectFile(path, duck);
-  const { user, item, title, rating, time } = file.roles;
+  const { user, item, title, rating, time, split } = file.roles;
   if (item === undefined || (user === undefined && title === undefined))
     throw new SoftflowError(
       'DATA_COLUMN_MISSING',
@@ -39,6 +39,7 @@ export async function convertData(path: string, output: string, duck: Duck): Pro
           item_id: 'item',
           ...(rating === undefined ? {} : { rating: 'rating' }),
           ...(time === undefined ? {} : { timestamp: 'time_ms' }),
+          ...(split === undefined ? {} : { split: 'split' }),
         };
   if (user === undefined) await loadItems(duck, file);
   else await loadInteractions(duck, file);

@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import type { Duck } from '../duck.ts';
+import { openArrowFile } from '../sources/arrow-file.ts';
 import { columnSql, escapeGlob, openTabular, readCsvSql, sqlText } from '../sources/tabular.ts';
 import { checkText, isGzip, readBytes, TEXT_LIMITS, unreadable } from '../sources/text-file.ts';
 import { guessRoles, guessRolesByContent, type Roles } from './roles.ts';
 
-export type FileFormat = 'csv' | 'recbole' | 'movielens' | 'parquet' | 'jsonl';
+export type FileFormat = 'csv' | 'recbole' | 'movielens' | 'parquet' | 'jsonl' | 'arrow';
 
 /** A data file whose format and columns have been guessed, ready to be read by DuckDB. */
 export interface DetectedFile {
@@ -39,7 +41,8 @@ export async function detectFile(path: string, duck: Duck): Promise<DetectedFile
   const gzip = await isGzip(path);
   const head = await readHead(path, gzip);
   if (head.subarray(0, 4).toString('latin1') === 'PAR1') return detectTyped(path, 'parquet', false, duck);
-  if (head.includes(0)) throw unreadable(path, 'text or a Parquet file', 'a binary file');
+  if (head.subarray(0, 6).toString('latin1') === 'ARROW1') return detectArrow(path, duck);
+  if (head.includes(0)) throw unreadable(path, 'text, a Parquet or an Arrow file', 'a binary file');
   const lines = head
     .toString('utf8')
     .replace(/^\ufeff/, '')
@@ -176,6 +179,19 @@ async function detectTyped(
     roles: guessRoles(columns),
     from,
     text: (column) => typedText(column, types.get(column) ?? ''),
+  };
+}
+
+/** Its rows as texts in a table of their own: DuckDB reads no Arrow files. */
+async function detectArrow(path: string, duck: Duck): Promise<DetectedFile> {
+  const { names: columns, rows } = await openArrowFile(path);
+  const table = `arrow_${randomBytes(6).toString('hex')}`;
+  await duck.run(`CREATE TABLE ${table} (${columns.map((_, i) => `c${i} VARCHAR`).join(', ')})`);
+  await duck.appendTexts(table, rows(columns));
+  return {
+    ...{ path, format: 'arrow', gzip: false, encoding: 'utf-8', header: true, columns },
+    ...{ roles: guessRoles(columns), from: table },
+    text: (column) => `nullif(c${columns.indexOf(column)}, '')`,
   };
 }
 

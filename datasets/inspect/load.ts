@@ -16,7 +16,7 @@ const column = (file: DetectedFile, role: Role): string => {
 };
 
 /** Whether reading leaves a table of rejected lines. */
-const rejects = ({ format }: DetectedFile): boolean => format !== 'parquet' && format !== 'jsonl';
+const rejects = ({ format }: DetectedFile): boolean => !['parquet', 'jsonl', 'arrow'].includes(format);
 
 /**
  * Table `interactions`: usable rows (row, user, item, rating, time_ms, split, history) in the order of the file.

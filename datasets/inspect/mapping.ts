@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path';
 import type { DetectedFile } from './detect.ts';
 import type { TimeUnit } from './load.ts';
+import type { Parts } from './parts.ts';
 
 /** How a recipe names the data, to be pasted; or why it has to be converted first. */
 export interface Mapping {
@@ -13,8 +14,16 @@ export interface Mapping {
 const DEFAULTS = { user: 'user_id', item: 'item_id', time: 'timestamp', itemsItem: 'item_id', title: 'title' };
 const ITEMS_PLACEHOLDER = 'items.csv';
 
-/** @param items the file of titles; the interactions themselves may carry them */
-export function mappingOf(file: DetectedFile, items: DetectedFile | undefined, unit: TimeUnit | undefined): Mapping {
+/**
+ * @param items the file of titles; the interactions themselves may carry them
+ * @param parts files beside `file`, which is then the train part
+ */
+export function mappingOf(
+  file: DetectedFile,
+  items: DetectedFile | undefined,
+  unit: TimeUnit | undefined,
+  parts: Parts = {},
+): Mapping {
   const conversions = [file, ...(items ? [items] : [])].flatMap((each) =>
     toConvert(each, each === file ? unit : undefined),
   );
@@ -25,9 +34,22 @@ export function mappingOf(file: DetectedFile, items: DetectedFile | undefined, u
   if (file.roles.time === undefined)
     return { notes: ['No column of times was found: without times there is no order to learn from.', ...conversions] };
   if (conversions.length > 0) return { notes: conversions };
-  if (file.format === 'parquet') return parquetMapping(file, items);
-  if (file.format === 'recbole' && items?.format === 'recbole') return recboleMapping(file, items);
-  return csvMapping(file, items);
+  const { data, notes } = sourceMapping(file, items, parts);
+  return { ...(data ? { data } : {}), notes: [...notes, ...splitNotes(file, parts)] };
+}
+
+function sourceMapping(file: DetectedFile, items: DetectedFile | undefined, parts: Parts): Mapping {
+  if (file.format === 'parquet') return parquetMapping(file, items, parts);
+  if (file.format === 'recbole' && items?.format === 'recbole') return recboleMapping(file, items, parts);
+  return csvMapping(file, items, parts);
+}
+
+function splitNotes({ roles }: DetectedFile, { test, valid }: Parts): string[] {
+  const where = test === undefined ? roles.split && `column ${roles.split}` : [valid, test].filter(Boolean).join(', ');
+  if (!where) return [];
+  return [
+    `The data is split already (${where}): a run keeps to that instead of splitting by time. Set data.kCore to 1 if every row of it shall count.`,
+  ];
 }
 
 /** Why a recipe cannot read the file, and the command that helps. */
@@ -35,6 +57,7 @@ function toConvert(file: DetectedFile, unit: TimeUnit | undefined): string[] {
   const reasons = [
     ...(file.header ? [] : ['it has no header']),
     ...(file.format === 'jsonl' ? ['it is JSON lines'] : []),
+    ...(file.format === 'arrow' ? ['it is an Arrow file'] : []),
     ...(file.encoding === 'latin-1' ? ['it is not UTF-8'] : []),
     ...(unit === 'date' ? ['its times are dates'] : []),
   ];
@@ -45,7 +68,7 @@ function toConvert(file: DetectedFile, unit: TimeUnit | undefined): string[] {
   ];
 }
 
-function csvMapping(file: DetectedFile, items: DetectedFile | undefined): Mapping {
+function csvMapping(file: DetectedFile, items: DetectedFile | undefined, parts: Parts): Mapping {
   const titles = items ?? (file.roles.title === undefined ? undefined : file);
   const notes = [
     ...(titles
@@ -60,37 +83,53 @@ function csvMapping(file: DetectedFile, items: DetectedFile | undefined): Mappin
   const delimiter = file.delimiter === ',' ? {} : { delimiter: file.delimiter };
   const csv = {
     interactions: file.path,
+    ...parts,
     items: titles?.path ?? ITEMS_PLACEHOLDER,
-    ...columns(file, titles),
+    ...columns(file, titles, parts),
     ...delimiter,
   };
   return { data: { source: { csv } }, notes };
 }
 
-function recboleMapping(file: DetectedFile, items: DetectedFile): Mapping {
-  const name = basename(file.path).replace(/\.inter$/, '');
+function recboleMapping(file: DetectedFile, items: DetectedFile, { valid, test }: Parts): Mapping {
+  const name = basename(items.path).replace(/\.item$/, '');
+  const partOf = (path: string) => basename(path).slice(name.length + 1, -'.inter'.length);
+  const files = [file.path, ...(valid === undefined ? [] : [valid]), ...(test === undefined ? [] : [test])];
   const recbole = {
     folder: dirname(file.path),
     name,
+    ...(test === undefined ? {} : { benchmark: files.map(partOf) }),
     titleField: items.roles.title,
     yearField: items.roles.year ?? null,
   };
   return { data: { source: { recbole } }, notes: [] };
 }
 
-function parquetMapping(file: DetectedFile, items: DetectedFile | undefined): Mapping {
-  const folder = dirname(file.path);
-  const parquet = { folder, ...(items ? { items: items.path } : {}), ...columns(file, items ?? file) };
-  const notes = [`A recipe reads every *.parquet under ${folder}: keep other files, items too, elsewhere.`];
+function parquetMapping(file: DetectedFile, items: DetectedFile | undefined, parts: Parts): Mapping {
+  const folder = parts.test === undefined ? dirname(file.path) : file.path;
+  const parquet = {
+    ...{ folder, ...parts },
+    ...(items ? { items: items.path } : {}),
+    ...columns(file, items ?? file, parts),
+  };
+  const notes =
+    parts.test === undefined
+      ? [`A recipe reads every *.parquet under ${folder}: keep other files, items too, elsewhere.`]
+      : [];
   if (!items && file.roles.title === undefined)
     notes.push('No titles were found: name a Parquet file of items as `items`.');
   return { data: { source: { parquet } }, notes };
 }
 
 /** The columns whose names are not the defaults. */
-function columns(file: DetectedFile, titles: DetectedFile | undefined): { columns?: Record<string, string> } {
+function columns(
+  file: DetectedFile,
+  titles: DetectedFile | undefined,
+  parts: Parts,
+): { columns?: Record<string, string> } {
   const { user, item, rating, time } = file.roles;
-  const names = { user, item, time, rating, itemsItem: titles?.roles.item, title: titles?.roles.title };
+  const split = parts.test === undefined ? file.roles.split : undefined;
+  const names = { user, item, time, split, rating, itemsItem: titles?.roles.item, title: titles?.roles.title };
   const own = Object.entries(names).filter(
     (entry): entry is [string, string] =>
       entry[1] !== undefined && DEFAULTS[entry[0] as keyof typeof DEFAULTS] !== entry[1],

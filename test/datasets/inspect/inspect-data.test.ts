@@ -1,10 +1,12 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { Field, Int64, Schema, Utf8 } from 'apache-arrow';
 import { describe, expect, it } from 'vitest';
 import { Duck } from '../../../datasets/duck.ts';
 import { convertData } from '../../../datasets/inspect/convert.ts';
 import { inspectData } from '../../../datasets/inspect/inspect-data.ts';
+import { encodeTable } from '../../../datasets/tables.ts';
 import { SoftflowError } from '../../../errors.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
@@ -71,6 +73,24 @@ describe('inspectData', () => {
     expect(countOf(found, 'sharedRows')).toBe(1);
   });
 
+  it('maps a split column, and parts that lie beside the train part', async () => {
+    const column = await inspect('f.csv', 'user_id,item_id,timestamp,fold\nu,a,1,train\nu,b,2,test\n');
+    expect(column.mapping.data?.source).toMatchObject({ csv: { columns: { split: 'fold' } } });
+    expect(column.mapping.notes.at(-1)).toMatch(/^The data is split already \(column fold\)/);
+    const rows = 'user_id,item_id,timestamp\nu,a,1\n';
+    for (const name of ['Toys.test.csv', 'Toys.val.csv', 'constraints.csv']) await writeFile(join(folder, name), rows);
+    const parts = await inspect('Toys.train.csv', rows);
+    const [valid, test] = [join(folder, 'Toys.val.csv'), join(folder, 'Toys.test.csv')];
+    expect(parts.mapping.data?.source).toMatchObject({ csv: { valid, test } });
+    expect((await inspect('constraints.csv', rows)).mapping.data?.source).not.toHaveProperty('csv.test');
+    await writeFile(join(folder, 'y.item'), 'item_id:token\ttitle:token_seq\na\tA\n');
+    const atomic = 'user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1\n';
+    await writeFile(join(folder, 'y.test.inter'), atomic);
+    expect((await inspect('y.train.inter', atomic)).mapping.data?.source).toMatchObject({
+      recbole: { name: 'y', benchmark: ['train', 'test'] },
+    });
+  });
+
   it('finds a target in the history that stands beside it', async () => {
     const rows = ['u;a;1;b c', "u;b;2;['a', 'b']", 'u;c;3;cc'];
     const found = await inspect('d.csv', `user_id;item_id;timestamp;history\n${rows.join('\n')}\n`);
@@ -94,6 +114,23 @@ describe('inspectData', () => {
     const jsonl = await inspect('r.jsonl.gz', lines);
     expect(jsonl).toMatchObject({ file: { format: 'jsonl', gzip: true }, kind: 'interactions', times: { unit: 'ms' } });
     expect(jsonl.mapping.notes[0]).toContain('it is JSON lines');
+  });
+
+  it('knows Arrow files, and converts them; a damaged one is refused', async () => {
+    const path = join(folder, 'rows.arrow');
+    const schema = new Schema([
+      new Field('user_id', new Utf8(), false),
+      new Field('item_id', new Utf8(), false),
+      new Field('timestamp', new Int64(), false),
+    ]);
+    const bytes = encodeTable(schema, { user_id: ['u', 'v'], item_id: ['007', '7'], timestamp: [1n, 2n] });
+    const found = await inspect('rows.arrow', bytes);
+    expect(found).toMatchObject({ file: { format: 'arrow' }, counts: { usable: 2, items: 2 }, times: { unit: 's' } });
+    expect(found.mapping.notes[0]).toContain('it is an Arrow file');
+    const output = join(folder, 'from-arrow.csv');
+    await withDuck((duck) => convertData(path, output, duck));
+    expect(await readFile(output, 'utf8')).toBe('user_id,item_id,timestamp\nu,007,1000\nv,7,2000\n');
+    await expect(inspect('bad.arrow', bytes.slice(0, 200))).rejects.toMatchObject({ code: 'DATA_UNREADABLE' });
   });
 
   it('knows Parquet with dates, and titles beside the interactions', async () => {
