@@ -1,5 +1,6 @@
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { digestOf } from '../artifacts/canonical-json.ts';
+import { splitHash } from '../artifacts/split-hash.ts';
 import type { Manifest, Store } from '../artifacts/store.ts';
 import { decodeItems, decodePredictions, decodeTitles, decodeWindows } from '../datasets/tables.ts';
 import { SoftflowError } from '../errors.ts';
@@ -50,7 +51,7 @@ export async function gatherRun(
     runId: identity.runId,
     ...(identity.recipe === undefined ? {} : { recipe: identity.recipe }),
     config: { ...(params.config as Omit<ReportConfig, 'name'>), name: identity.name },
-    data: { counts, windows, card: await readCard(store, prepared) },
+    data: { counts, windows, splitHash: splitHash(prepared.outputs), card: await readCard(store, prepared) },
     items: decodeItems(await bytes('items')),
     titles: decodeTitles(await bytes('titles')),
     testWindows: decodeWindows(await bytes('windowsTest')),

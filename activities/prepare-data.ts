@@ -7,32 +7,60 @@ import type { Store } from '../artifacts/store.ts';
 import { type PreparedData, type PrepareParams, prepareData as prepare } from '../datasets/prepare.ts';
 import type { ResolvedDataSource } from '../datasets/sources/source.ts';
 import { SoftflowError } from '../errors.ts';
-import type { PrepareDataParams, Progress } from './contracts.ts';
+import type { PrepareDataParams, PrepareDataResult, Progress, StepResult } from './contracts.ts';
+import { lookUpStep } from './look-up-step.ts';
 import { DUCK, type Places } from './resolve-sources.ts';
 import type { StepBody } from './step-contracts.ts';
+import { finishStep } from './step-result.ts';
+
+export interface PrepareCalls {
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+}
 
 /** Reads, filters and cuts the data into windows; the tables go into the store. */
 export function prepareData(places: Places): StepBody<'prepareData'> {
-  return async (store, { params }, report) => {
-    const { source, ...options } = params.data as { source: object } & Omit<PrepareParams, 'seed'>;
-    const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-prepare-'));
-    try {
-      const prepared = await prepare(
-        await sourceOf(params, store, places, source),
-        { ...options, seed: params.seed },
-        {
-          ...DUCK,
-          tmpDir,
-          signal: cancellationSignal(),
-          onProgress: ({ phase, done, total }) => report(toProgress(phase, done, total)),
-        },
-      );
-      requireSameSource(prepared, params.digest);
-      return { outputs: await putTables(store, prepared), result: prepared.result };
-    } finally {
-      await rm(tmpDir, { recursive: true, force: true });
-    }
-  };
+  return (store, { params }, onProgress) =>
+    prepareInto(store, params, places, { signal: cancellationSignal(), onProgress });
+}
+
+/** The same step outside of a run: found, or done and kept under the key that a run looks up. */
+export async function prepareAhead(
+  store: Store,
+  params: PrepareDataParams,
+  places: Places,
+  calls: PrepareCalls = {},
+): Promise<StepResult<PrepareDataResult>> {
+  const identity = { step: 'prepareData', inputs: {}, params } as const;
+  const { key, found } = await lookUpStep(store, identity);
+  if (found) return found as StepResult<PrepareDataResult>;
+  const began = performance.now();
+  const finished = await prepareInto(store, params, places, calls);
+  const telemetry = { seconds: (performance.now() - began) / 1000, resumes: 0 };
+  const fingerprint = { node: process.version };
+  const done = await finishStep(store, { ...identity, key }, { ...finished, fingerprint, telemetry });
+  return done as StepResult<PrepareDataResult>;
+}
+
+async function prepareInto(store: Store, params: PrepareDataParams, places: Places, calls: PrepareCalls) {
+  const { source, ...options } = params.data as { source: object } & Omit<PrepareParams, 'seed'>;
+  const { signal, onProgress } = calls;
+  const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-prepare-'));
+  try {
+    const prepared = await prepare(
+      await sourceOf(params, store, places, source),
+      { ...options, seed: params.seed },
+      {
+        ...{ ...DUCK, tmpDir },
+        ...(signal ? { signal } : {}),
+        ...(onProgress && { onProgress: ({ phase, done, total }) => onProgress(toProgress(phase, done, total)) }),
+      },
+    );
+    requireSameSource(prepared, params.digest);
+    return { outputs: await putTables(store, prepared), result: prepared.result };
+  } finally {
+    await rm(tmpDir, { recursive: true, force: true });
+  }
 }
 
 /** A snapshot that was taken of the source stands for it. */

@@ -35,7 +35,8 @@ async function describeRun(
   summary: RunSummary,
 ) {
   const config = (await store.readRunRecord(runId, RUN_RECORDS.config))?.value ?? release.config;
-  return { runId, name, config, fingerprint: summary.fingerprint, lineage: await lineageOf(store, release) };
+  const { fingerprint, data } = summary;
+  return { runId, name, config, fingerprint, splitHash: data.splitHash, lineage: await lineageOf(store, release) };
 }
 
 async function recipeOf(store: Store, runId: string): Promise<{ recipe?: string }> {

@@ -48,25 +48,38 @@ export function sourceResolver(places: Places, store: Store): (names: SourceName
  */
 export async function resolveSources(
   places: Places,
-  { model, data, cutOff, runId }: SourceNames,
-  options: { store?: Store; signal?: AbortSignal } = {},
+  { model, ...names }: SourceNames,
+  options: ResolveOptions = {},
 ): Promise<Sources> {
+  const { digest } = await openWeights(await places.modelFiles(model));
+  return { model: { source: model, digest }, data: await resolveData(places, names, options) };
+}
+
+interface ResolveOptions {
+  store?: Store;
+  signal?: AbortSignal;
+}
+
+/** As `resolveSources`, of the data alone. */
+export async function resolveData(
+  places: Places,
+  { data, cutOff, runId }: Omit<SourceNames, 'model'>,
+  options: ResolveOptions = {},
+): Promise<Sources['data']> {
   const { store } = options;
-  const foundModel = { source: model, digest: (await openWeights(await places.modelFiles(model))).digest };
   const known = store && runId !== undefined ? await readRunSources<Sources['data']>(store, runId) : undefined;
-  if (known) return { model: foundModel, data: known };
+  if (known) return known;
   const source = await places.dataSource(data);
-  if (!needsSnapshot(source, cutOff))
-    return { model: foundModel, data: { digest: await digestOfSource(source as ResolvedDataSource) } };
+  if (!needsSnapshot(source, cutOff)) return { digest: await digestOfSource(source as ResolvedDataSource) };
   const copied = await resolveSnapshot(source, cutOff, options);
   if (store && runId !== undefined) await recordRunSources(store, runId, copied);
-  return { model: foundModel, data: copied };
+  return copied;
 }
 
 async function resolveSnapshot(
   source: DataSource,
   cutOff: CutOff,
-  { store, signal }: { store?: Store; signal?: AbortSignal },
+  { store, signal }: ResolveOptions,
 ): Promise<Sources['data']> {
   const tmpDir = await mkdtemp(join(tmpdir(), 'softflow-snapshot-'));
   try {

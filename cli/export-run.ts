@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import type { MergeAdapterResult, MergeVerification, Progress } from '../activities/contracts.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import type { Store } from '../artifacts/store.ts';
@@ -10,6 +10,7 @@ import { SoftflowError } from '../errors.ts';
 import type { RunSummary } from '../report/summary-types.ts';
 import type { BackendChoice } from '../workers/backend-choices.ts';
 import { readCatalogue, recommendToWindows } from './recommend.ts';
+import { requireFree, writeWholeFolder } from './whole-folder.ts';
 
 export const EXPORT_FORMATS = ['peft', 'merged', 'topk', 'embeddings'] as const;
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
@@ -63,22 +64,17 @@ const ALWAYS = ['metrics.json', 'lineage.json'];
 export async function exportRun(options: ExportOptions): Promise<ExportResult> {
   const { store, runId, format, verify = false } = options;
   const folder = resolve(options.folder);
+  // Before the run is read, so that a name that is taken is told at once.
   await requireFree(folder);
   const run = await readReleasedRun(store, runId);
-  const temporary = await createBeside(folder);
-  try {
+  const { files, filled } = await writeWholeFolder(folder, async (temporary) => {
     const write = new ExportFolder(store, temporary, verify);
     for (const name of ALWAYS) await write.copy(name, run.files[name] as ArtifactRef);
     const { logits } = await WRITERS[format](run, write, options);
     if (format !== 'peft') await write.text('README.md', await card(store, runId, format));
-    const files = (await readdir(temporary)).sort();
-    await chmod(temporary, 0o755);
-    await put(temporary, folder);
-    const verified = verify ? { verified: { files: write.checked, ...(logits && { logits }) } } : {};
-    return { runId, format, folder, files, ...verified };
-  } finally {
-    await rm(temporary, { recursive: true, force: true });
-  }
+    return verify ? { verified: { files: write.checked, ...(logits && { logits }) } } : {};
+  });
+  return { runId, format, folder, files, ...filled };
 }
 
 type Writer = (
@@ -168,41 +164,4 @@ async function card(store: Store, runId: string, format: Exclude<ExportFormat, '
   const { renderModelCard } = await import('../report/model-card.ts');
   const summary = JSON.parse(Buffer.from(await readRunFile(store, runId, 'summary.json')).toString()) as RunSummary;
   return renderModelCard(summary, format);
-}
-
-async function requireFree(folder: string): Promise<void> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw notWritten(folder, error);
-  });
-  if (names.length > 0)
-    throw new SoftflowError(
-      'USAGE',
-      `Expected a new or empty folder to export to, found ${names.length} files in ${folder}.`,
-    );
-}
-
-/** Beside the target, so that it can be moved there in one step. */
-async function createBeside(folder: string): Promise<string> {
-  try {
-    await mkdir(dirname(folder), { recursive: true });
-    return await mkdtemp(join(dirname(folder), '.softflow-export-'));
-  } catch (error) {
-    throw notWritten(folder, error as Error);
-  }
-}
-
-async function put(from: string, to: string): Promise<void> {
-  try {
-    await rmdir(to).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-    });
-    await rename(from, to);
-  } catch (error) {
-    throw notWritten(to, error as Error);
-  }
-}
-
-function notWritten(folder: string, cause: Error): SoftflowError {
-  return new SoftflowError('OUTPUT_NOT_WRITTEN', `${folder} cannot be written: ${cause.message}`, { cause });
 }

@@ -25,7 +25,7 @@ import {
   StepPlanner,
 } from './step-planner.ts';
 
-export { sourceNames } from '../workflows/step-params.ts';
+export { prepareDataParams, sourceNames } from '../workflows/step-params.ts';
 
 export interface RunPlan {
   sources: Sources;

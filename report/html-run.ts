@@ -40,7 +40,8 @@ export function epochsHtml(run: RunSummary): string {
 export function dataHtml(run: RunSummary): string {
   const rows = Object.entries(run.data.counts).map(([name, count]) => [escapeHtml(words(name)), integer(count)]);
   const card = run.data.card ? `<details><summary>Dataset card</summary>${json(run.data.card)}</details>` : '';
-  return `<div class="narrow">${tableHtml('Row counts', [{ name: 'count' }, { name: 'rows', numeric: true }], rows)}</div>${card}`;
+  const hash = `<p>Split hash, the same where windows and items are: <code class="digest">${escapeHtml(run.data.splitHash)}</code></p>`;
+  return `<div class="narrow">${tableHtml('Row counts', [{ name: 'count' }, { name: 'rows', numeric: true }], rows)}</div>${hash}${card}`;
 }
 
 /** belowCore -> below core */

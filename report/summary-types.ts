@@ -81,6 +81,8 @@ export interface RunSummaryInput {
     /** Counts of kept and dropped rows, by reason. */
     counts: Record<string, number>;
     windows: { train: number; valid: number; test: number };
+    /** The same where windows and items are the same. */
+    splitHash: string;
     /** Anything else of the dataset card: source, licence, ... */
     card?: object;
   };

@@ -23,11 +23,7 @@ export function stepParams(config: RunConfig, sources: Sources) {
   const generation: GenerationParams = config.generation;
   const generating = { ...tensor, prompt, lora, generation };
   return {
-    prepareData: (): PrepareDataParams => ({
-      data: { ...config.data, ...instants(config) },
-      ...sources.data,
-      seed: config.seed,
-    }),
+    prepareData: (): PrepareDataParams => prepareDataParams(config, sources.data),
     encodeTitles: (): EncodeTitlesParams => ({ ...tensor, tileRows: config.encode.tileRows }),
     trainEpoch: (stage: 'sft' | 'soft', epoch: number, lambda: number): TrainEpochParams => ({
       ...tensor,
@@ -47,6 +43,10 @@ export function stepParams(config: RunConfig, sources: Sources) {
     evaluate: (): EvaluateParams => ({ ...generating, ks: rankCutoffs(config) }),
     evaluatePopularity: () => ({ ks: rankCutoffs(config) }),
   };
+}
+
+export function prepareDataParams(config: RunConfig, found: Sources['data']): PrepareDataParams {
+  return { data: { ...config.data, ...instants(config) }, ...found, seed: config.seed };
 }
 
 /** Keys that name a run, or say how it runs and what becomes of it: they cannot change what it computes. */

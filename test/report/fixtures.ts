@@ -80,6 +80,7 @@ export function smallRun(overrides: Partial<RunSummaryInput> = {}): RunSummaryIn
     data: {
       counts: { rows: 100_000, duplicates: 0, withoutTitle: 1, kCore: 2046, kept: 97_953 },
       windows: { train: 96, valid: 32, test: WINDOWS },
+      splitHash: '5'.repeat(64),
       card: { source: 'MovieLens-100K', licence: 'research use only', dropped: { kCore: 2046, 'no title': 1 } },
     },
     items: Array.from({ length: TITLES }, (_, row) => ({ itemId: `i${row}`, title: title(row), titleRow: row })),
