@@ -93,7 +93,8 @@ export function parseConfig(text: string, context: ParseContext): RunConfig {
   return result.data;
 }
 
-function invalid(lines: string[]): SoftflowError {
+/** Every fault at once. */
+export function invalid(lines: string[]): SoftflowError {
   const head = lines.length === 1 ? '' : `${lines.length} faults in the config\n`;
   return new SoftflowError('CONFIG_INVALID', `${head}${lines.join('\n')}`, { details: { faults: lines } });
 }

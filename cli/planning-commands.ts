@@ -1,7 +1,8 @@
+import { Option } from 'commander';
 import type { DemoOptions } from './commands/demo.ts';
 import type { InitOptions } from './commands/init.ts';
 import type { LogsOptions } from './commands/logs.ts';
-import { jsonOption, type Registry, setOption } from './register.ts';
+import { collect, jsonOption, type Registry, setOption } from './register.ts';
 
 /** Commands around a run: what comes before it and what it has said. */
 export function registerPlanning({ program, command, run, terminal }: Registry): void {
@@ -9,12 +10,18 @@ export function registerPlanning({ program, command, run, terminal }: Registry):
     'init [file]',
     'write a commented recipe, from a template or over your own data; overwrites nothing',
     'softflow init my.yaml --from interactions.csv --items items.csv',
+    'softflow init my.yaml --from interactions.csv -s data.kCore=3 -s prompt.noun=books',
     'softflow init my.yaml',
     'softflow init big.yaml --template ml-100k',
   )
     .option('--from <data>', 'your interactions; format and columns are found out')
     .option('--items <data>', 'titles of the items, when they are in another file')
     .option('--template <name>', 'a recipe that comes with softflow (default: csv)')
+    .addOption(
+      new Option('-s, --set <key=value>', 'a field to write into it; may be given many times')
+        .argParser(collect)
+        .default([], 'none'),
+    )
     .addOption(jsonOption())
     .action(
       run(async (file: string | undefined, options: InitOptions) => {

@@ -3,6 +3,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import { configSchemaFile } from '../config-schema.ts';
 import { EXIT } from '../exit-codes.ts';
+import { withSettings } from '../recipe-settings.ts';
 import { recipeFor, SCHEMA_FILE, templateText } from '../recipe-template.ts';
 import { sanitize, type Terminal } from '../terminal.ts';
 
@@ -10,6 +11,8 @@ export interface InitOptions {
   template?: string;
   from?: string;
   items?: string;
+  /** `key=value` texts that are written into the recipe. */
+  set: string[];
   json?: boolean;
 }
 
@@ -24,7 +27,7 @@ export async function init(file: string, options: InitOptions, terminal: Termina
     throw new SoftflowError('USAGE', '--items names the titles of the data that --from names; give both.');
   const { text, notes } =
     options.from === undefined ? fromTemplate(options) : await fromData(file, options.from, options);
-  writeNew(file, text);
+  writeNew(file, withSettings(text, options.set));
   const schema = join(dirname(file), SCHEMA_FILE);
   const written = [file, ...(writeIfMissing(schema, configSchemaFile()) ? [schema] : [])].map(shown);
   if (options.json) terminal.out(JSON.stringify({ written, notes }));

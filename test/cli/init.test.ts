@@ -34,6 +34,22 @@ function writeData(times = 'timestamp'): { interactions: string; items: string }
   return { interactions, items };
 }
 
+test('settings of the command line are written into the recipe, comments kept; faults of theirs write nothing', async () => {
+  const { interactions, items } = writeData();
+  const [file, from] = [join(folder, 'shop.yaml'), ['--from', interactions, '--items', items]];
+  const books = ['-s', 'prompt={noun: books, nounSingular: book, verb: read}', '-s', 'data.samples.train=96'];
+  expect((await init(file, ...from, ...books, '-s', 'soft.maxEpochs=2')).code).toBe(0);
+  expect(readFileSync(file, 'utf8')).toMatch(/samples: \{ train: 96, valid: 64, test: 500 \} # more test windows/);
+  const { config } = loadConfigFile(file);
+  expect(config.prompt).toMatchObject({ noun: 'books', verb: 'read' });
+  expect(config.soft).toMatchObject({ curriculumAlpha: 1, maxEpochs: 2 });
+  const wrong = await init(join(folder, 'wrong.yaml'), ...from, '-s', 'soft.curiculumAlpha=3', '-s', 'data.kCore=0');
+  expect(wrong.code).toBe(2);
+  expect(wrong.err).toContain('-s soft.curiculumAlpha=3: unknown key, did you mean "curriculumAlpha"?');
+  expect(wrong.err).toContain('-s data.kCore=0: expected a whole number of 1 or more');
+  expect(existsSync(join(folder, 'wrong.yaml'))).toBe(false);
+});
+
 test('data of your own become a commented recipe that is valid as it stands', async () => {
   const { interactions, items } = writeData();
   const file = join(folder, 'recipes', 'My Shop.yaml');
