@@ -11,6 +11,7 @@ import { parseStepInput } from './step-input.ts';
 import { findStep, forWorkflow } from './step-result.ts';
 import { stopped } from './stopped.ts';
 import type { JobOutcome, Trainer, TrainerDeath, TrainerJob } from './trainer.ts';
+import { leaveToOthers, thisAttempt } from './turns.ts';
 
 /** So many deaths of the trainer with the same unit of work in progress end the step. */
 const MAX_DEATHS_AT_A_POSITION = 3;
@@ -30,10 +31,13 @@ export interface RelayDeps {
 export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<StepResult<unknown> | null> {
   try {
     const input = parseStepInput(raw);
+    await leaveToOthers(deps.store, input);
     const found = await findStep(deps.store, input.key);
     if (found) return forWorkflow(found);
     requireSameContract(input, activityInfo().attempt);
     await noteAttempt(deps, input);
+    // Two may have come at once: the second now sees the first one's note.
+    await leaveToOthers(deps.store, input);
     const { source } = (input.params as TensorParams).model;
     const job = deps.trainer.submit(input, await heartbeating(() => deps.modelFiles(source)));
     const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
@@ -45,11 +49,13 @@ export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<S
 
 /**
  * What a step is begun with, so that its tiles and checkpoints can be found when a person is to be forgotten, and who began
- * it, so that it is seen when it moves to another worker.
+ * it, so that it is seen when it moves to another worker and when another run is at work on it.
  */
 async function noteAttempt({ store, worker }: RelayDeps, { key, inputs, circumstances }: StepInput<unknown>) {
   const { runId } = circumstances;
-  await store.addTelemetry(key, { runId, seconds: 0, resumes: 0, inputs: inputDigests(inputs), worker });
+  const attempt = thisAttempt();
+  const note = { runId, seconds: 0, resumes: 0, inputs: inputDigests(inputs), worker };
+  await store.addTelemetry(key, { ...note, ...(attempt ? { attempt } : {}) });
 }
 
 /** Waits for the job's end. As long as the trainer moves, so does the heartbeat; on cancellation it is drained. */
@@ -103,11 +109,14 @@ async function afterDeath(
   const how = describeDeath(death);
   const details = { key, step, position, deaths, ...death };
   if (deaths < MAX_DEATHS_AT_A_POSITION)
-    return ApplicationFailure.retryable(
-      `The trainer died at ${step}, ${position} (${how}); trying again.`,
-      'TRAINER_DIED',
-      details,
-    );
+    return ApplicationFailure.create({
+      type: 'TRAINER_DIED',
+      message: `The trainer died at ${step}, ${position} (${how}); trying again.`,
+      nonRetryable: false,
+      details: [details],
+      // Pauses need not grow: deaths that bring nothing forward are counted.
+      nextRetryDelay: '1 s',
+    });
   return ApplicationFailure.nonRetryable(
     `The trainer died ${deaths} times at ${step}, ${position} (${how}). Give it more memory or a smaller ` +
       'train.microBatchSize or generation.tileRows, look into its log, then resume the run.',

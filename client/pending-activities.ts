@@ -61,9 +61,10 @@ function heartbeatOf({ details }: Readable): Progress[] {
 function troubleOf({ pending, state, message }: Readable): string | undefined {
   const { attempt, activityType, lastFailure } = pending;
   const name = activityType?.name ?? 'The step';
+  const type = lastFailure?.applicationFailureInfo?.type;
+  if (message && type === 'STEP_AT_WORK' && state !== STARTED) return message;
   // A worker that was busy has sent the step on, which is no trouble.
-  const passedOn = lastFailure?.applicationFailureInfo?.type === 'WORKER_BUSY';
-  if (message && !passedOn && (attempt ?? 1) > 1)
+  if (message && type !== 'WORKER_BUSY' && (attempt ?? 1) > 1)
     return `${name}, attempt ${attempt}: the one before ended with: ${message}`;
   return state === STARTED ? undefined : `${name} waits for a worker.`;
 }

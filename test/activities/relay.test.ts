@@ -116,7 +116,8 @@ test('telemetry goes into the store under the run, the histories of an epoch sta
   expect(await result).toMatchObject({ result: { trainLoss: 1 } });
   expect(((await result) as { result: unknown }).result).not.toHaveProperty('stepLosses');
   const inputs = Object.fromEntries(Object.entries(input.inputs).map(([role, { sha256 }]) => [role, sha256]));
-  const begun = { runId: 'run-1', seconds: 0, resumes: 0, inputs, worker: '7@host' };
+  const attempt = { workflowId: 'run-1', runId: 'execution-1', activityId: 'test', number: 1 };
+  const begun = { runId: 'run-1', seconds: 0, resumes: 0, inputs, worker: '7@host', attempt };
   expect(await store.readTelemetry(input.key)).toEqual([begun, { runId: 'run-1', ...telemetry }]);
 });
 

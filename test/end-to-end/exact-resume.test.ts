@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -5,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { TrainEpochResult } from '../../activities/contracts.ts';
+import type { StepTelemetry, TrainEpochResult } from '../../activities/contracts.ts';
 import type { Manifest } from '../../artifacts/manifest.ts';
 import { listTiles } from '../../artifacts/tiles.ts';
 import { verifyStore } from '../../artifacts/verify.ts';
@@ -20,6 +21,7 @@ import { faultFigure } from '../support/fault-figures.ts';
 import { historyFigures } from '../support/histories.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { tinyRun } from '../support/tiny-run.ts';
+import { until } from '../support/until.ts';
 import { gone } from '../support/worker-process.ts';
 
 type Change = Parameters<typeof tinyRun>[1];
@@ -305,7 +307,34 @@ describe('The same bytes come out', () => {
     await expectSameBytes(run, await (await start(run)).result());
     faultFigure(context, 1, 'nothing moved by the late worker');
   });
+
+  test('when two runs at once want the same epochs, and the one that computes them is killed (R12)', async (context) => {
+    const kills = atRandom(6, [{ step: 'sft-2-train', victims: 'both' }]);
+    const run = await open('two-runs', kills);
+    const store = await run.store();
+    const unknown = { workflowId: 'unknown', runId: randomUUID(), activityId: '1', number: 1 };
+    await store.addTelemetry(keyOf('sft-1-train'), { runId: 'unknown', seconds: 0, resumes: 0, attempt: unknown });
+    run.addWorker();
+    run.addWorker();
+    const handles = [await start(run), await start(run)];
+    await run.holds.held(0);
+    await until(async () => (await Promise.all(handles.map(standsAside))).includes(true));
+    await run.kill(0, keyOf('sft-2-train'), kills[0] as PlannedKill);
+    for (const handle of handles) await expectSameBytes(run, await handle.result());
+    for (const [step, key] of calm.keys) {
+      const computed = (await store.readTelemetry(key)) as StepTelemetry[];
+      if (step.endsWith('-train')) expect(computed.filter(({ rate }) => rate !== undefined)).toHaveLength(1);
+    }
+    faultFigure(context, 2, 'each epoch computed once by two runs, one of them killed');
+  });
 });
+
+/** Whether a step of the run waits for another run that computes it. */
+async function standsAside(handle: WorkflowHandle): Promise<boolean> {
+  const { raw } = await handle.describe();
+  const failures = (raw.pendingActivities ?? []).map(({ lastFailure }) => lastFailure?.applicationFailureInfo?.type);
+  return failures.includes('STEP_AT_WORK');
+}
 
 test('A trainer that dies three times at one position and a backend that changes half-way end the run with a code; resumed, it ends with the same bytes (R20, poison)', async (context) => {
   const deaths = [1, 2, 3].map(() => ({ step: 'sft-1-train', moment: 2, victims: 'trainer' as const }));

@@ -109,12 +109,12 @@ export class DisturbedRun {
   }
 
   /**
-   * Waits until the trainer of the newest worker stands at the hold point and kills; a killed worker is followed by
+   * Waits until a trainer stands at the hold point and kills it, its worker or both; a killed worker is followed by
    * another one. Nothing that was killed, nor a trainer whose worker is gone, is running when this returns.
    */
   async kill(index: number, key: string, { step, victims, signal = 'SIGKILL' }: PlannedKill): Promise<Kill> {
-    const { position, moment, inside, done } = await this.holds.held(index);
-    const worker = this.workers.at(-1) as WorkerProcess;
+    const { position, moment, inside, done, pid } = await this.holds.held(index);
+    const worker = this.workers.find((each) => each.children().some((child) => child.pid === pid)) as WorkerProcess;
     const trainer = await worker.trainer();
     const store = await this.store();
     const checkpoint = await latestCheckpoint(store, key);

@@ -42,7 +42,7 @@ export class WorkerProcess {
   async trainer(seconds = 30): Promise<ProcessIdentity> {
     let found: ProcessIdentity | undefined;
     await until(() => {
-      found = this.#children()[0];
+      found = this.children()[0];
       return found !== undefined;
     }, seconds);
     return found as ProcessIdentity;
@@ -53,8 +53,10 @@ export class WorkerProcess {
     await this.exited;
   }
 
-  #children(): ProcessIdentity[] {
-    const { pid } = this.process;
+  /** What runs under it; nothing once it has ended. */
+  children(): ProcessIdentity[] {
+    const { pid, exitCode, signalCode } = this.process;
+    if (exitCode !== null || signalCode !== null) return [];
     const ids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
     return ids.flatMap((id) => identify(Number(id)) ?? []);
   }
