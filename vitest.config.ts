@@ -13,6 +13,7 @@ export default defineConfig({
     setupFiles: ['test/setup/no-console.ts'],
     pool: 'forks',
     maxWorkers: 2,
+    maxConcurrency: 2,
     testTimeout: full ? 3_600_000 : 60_000,
     hookTimeout: 120_000,
     projects: [

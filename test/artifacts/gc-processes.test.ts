@@ -13,7 +13,8 @@ import { FULL, seededRandom, temporaryFolder } from './fixtures.ts';
 const DAY_MS = 24 * 60 * 60 * 1000;
 const BLOBS = 20;
 const WRITERS = [1, 2, 3, 4];
-const ROUNDS = FULL ? 100 : 2;
+/** Of each seed; the full level has twenty. */
+const ROUNDS = FULL ? 10 : 2;
 /** A collection changes at least so much: two operations for each blob that nobody uses. */
 const SURE_CHANGES = 2 * BLOBS;
 

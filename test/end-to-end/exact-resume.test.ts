@@ -6,12 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { StepTelemetry, TrainEpochResult } from '../../activities/contracts.ts';
+import type { StepTelemetry } from '../../activities/contracts.ts';
 import type { Manifest } from '../../artifacts/manifest.ts';
 import { listTiles } from '../../artifacts/tiles.ts';
 import { verifyStore } from '../../artifacts/verify.ts';
-import { decodeDistilled, decodePredictions } from '../../datasets/tables.ts';
-import { decodeSafetensors } from '../../model/safetensors.ts';
 import { workflowBundle } from '../../workers/workflow-bundle.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
@@ -21,20 +19,11 @@ import { faultFigure } from '../support/fault-figures.ts';
 import { historyFigures } from '../support/histories.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { tinyRun } from '../support/tiny-run.ts';
+import { expectLearnt, stepKey, type UndisturbedRun } from '../support/undisturbed-run.ts';
 import { until } from '../support/until.ts';
 import { gone } from '../support/worker-process.ts';
 
 type Change = Parameters<typeof tinyRun>[1];
-
-interface UndisturbedRun {
-  run: DisturbedRun;
-  status: RunStatus;
-  digests: Record<string, string>;
-  /** By step. */
-  keys: Map<string, string>;
-  /** By step key. */
-  moments: Map<string, number>;
-}
 
 /** Which training, and where it is disturbed. */
 const SEED = Number(process.env['SOFTFLOW_FAULT_SEED'] ?? 1);
@@ -93,10 +82,8 @@ async function killAndCompare(name: string, kills: readonly PlannedKill[], chang
   return { run, status };
 }
 
-function keyOf(step: string, { keys } = calm): string {
-  const key = keys.get(step);
-  if (key === undefined) throw new Error(`no step ${step}`);
-  return key;
+function keyOf(step: string, twin = calm): string {
+  return stepKey(twin, step);
 }
 
 /** Any moment of the step from its second third on, by when something of it has been saved. */
@@ -126,29 +113,6 @@ async function learntRun(): Promise<UndisturbedRun> {
   }
 }
 
-/** Equal bytes mean something only if the run that they are compared with has learnt something. */
-async function expectLearnt(twin: UndisturbedRun): Promise<void> {
-  const store = await twin.run.store();
-  const manifest = async (step: string) => (await store.readManifest(keyOf(step, twin))) as Manifest;
-  const outputOf = async (step: string, name: string) => store.getBytes((await manifest(step)).outputs[name]!);
-  const losses: number[] = [];
-  for (const step of ['sft-1-train', 'sft-2-train'])
-    losses.push(...((await manifest(step)).result as TrainEpochResult).stepLosses);
-  expect(losses.at(-1)).toBeLessThan(0.9 * (losses[0] as number));
-  expect(twin.status.curriculum.map(({ lambda }) => lambda)).toEqual([1, expect.closeTo(0.5, 0)]);
-
-  for (const stage of ['sft-2-train', 'soft-2-train']) {
-    const { tensors } = await decodeSafetensors(await outputOf(stage, 'adapter'));
-    const moved = [...tensors].filter(([name]) => name.includes('lora_B'));
-    expect(moved.length).toBeGreaterThan(0);
-    for (const [, { data }] of moved) expect((data as Float32Array).some((value) => value !== 0)).toBe(true);
-  }
-  const texts = new Set(decodeDistilled(await outputOf('self-distil', 'distilled')).map(({ text }) => text));
-  for (const step of ['test-sft', 'test-soft'])
-    for (const { text } of decodePredictions(await outputOf(step, 'predictions'))) texts.add(text);
-  expect(texts.size).toBeGreaterThanOrEqual(30);
-}
-
 async function failureOf(handle: WorkflowHandle<typeof softWorkflow>) {
   const error = await handle.result().catch((caught: unknown) => caught);
   expect(error).toBeInstanceOf(WorkflowFailedError);
@@ -157,7 +121,27 @@ async function failureOf(handle: WorkflowHandle<typeof softWorkflow>) {
 
 const states = ({ steps }: RunStatus) => Object.fromEntries(steps.map(({ id, state }) => [id, state]));
 
-describe('The same bytes come out', () => {
+test('The same bytes come out when the Temporal server is killed and started again on its database, also together with worker and trainer (R3)', async (context) => {
+  const kills = atRandom(3, [
+    { step: 'sft-1-train', victims: 'both' },
+    { step: 'self-distil', victims: 'both' },
+    { step: 'soft-2-train', victims: 'both' },
+  ]);
+  const run = await open('server-killed', kills);
+  run.addWorker();
+  const handle = await start(run);
+  for (const [i, kill] of kills.entries()) {
+    await run.holds.held(i);
+    await server.restart();
+    if (i === 2) await run.kill(i, keyOf(kill.step), kill);
+    else run.holds.release(i);
+  }
+  await expectSameBytes(run, await handle.result());
+  faultFigure(context, kills.length, 'server 3 times, once with worker and trainer');
+});
+
+// Two at a time: each waits for processes more than it computes.
+describe.concurrent('The same bytes come out', () => {
   test('when trainer, worker or both are killed in every stage (R2)', async (context) => {
     const kills = atRandom(1, [
       { step: 'encode', victims: 'trainer' },
@@ -220,25 +204,6 @@ describe('The same bytes come out', () => {
     await expectSameBytes(run, status);
     expect(Math.max(...seconds)).toBeLessThan(10);
     faultFigure(context, kills.length, `slowest drain ${Math.max(...seconds).toFixed(1)} s`);
-  });
-
-  test('when the Temporal server is killed and started again on its database, also together with worker and trainer (R3)', async (context) => {
-    const kills = atRandom(3, [
-      { step: 'sft-1-train', victims: 'both' },
-      { step: 'self-distil', victims: 'both' },
-      { step: 'soft-2-train', victims: 'both' },
-    ]);
-    const run = await open('server-killed', kills);
-    run.addWorker();
-    const handle = await start(run);
-    for (const [i, kill] of kills.entries()) {
-      await run.holds.held(i);
-      await server.restart();
-      if (i === 2) await run.kill(i, keyOf(kill.step), kill);
-      else run.holds.release(i);
-    }
-    await expectSameBytes(run, await handle.result());
-    faultFigure(context, kills.length, 'server 3 times, once with worker and trainer');
   });
 
   test('over two and seven shards, with one worker and with two at once (R20)', async (context) => {
@@ -308,6 +273,33 @@ describe('The same bytes come out', () => {
     faultFigure(context, 1, 'nothing moved by the late worker');
   });
 
+  test('after three deaths of the trainer at one position and a backend that changed half-way, each of which ends the run with a code (R20, poison)', async (context) => {
+    const deaths = [1, 2, 3].map(() => ({ step: 'sft-1-train', moment: 2, victims: 'trainer' as const }));
+    const run = await open('poison', [...deaths, { step: 'sft-2-train', moment: 40, victims: 'worker' }]);
+    const worker = run.addWorker();
+    const poisoned = await start(run, {}, 'poison');
+    for (const [i, kill] of deaths.entries()) await run.kill(i, keyOf(kill.step), kill);
+    expect(await failureOf(poisoned)).toMatchObject({
+      type: 'NO_PROGRESS',
+      nonRetryable: true,
+      message: expect.stringMatching(/step 1\/4, micro-batch 1\/4 .*SIGKILL.* GB of memory/),
+    });
+
+    const changed = await start(run, {}, 'poison');
+    await run.holds.held(deaths.length);
+    const orphan = await worker.trainer();
+    worker.process.kill('SIGKILL');
+    run.holds.release(deaths.length);
+    await gone(orphan);
+    const other = run.addWorker({ SOFTFLOW_THREADS: '1' });
+    expect(await failureOf(changed)).toMatchObject({ type: 'FINGERPRINT_CHANGED', nonRetryable: true });
+    await other.stop();
+
+    run.addWorker();
+    await expectSameBytes(run, await (await start(run, {}, 'poison')).result());
+    faultFigure(context, 2, 'NO_PROGRESS with position, signal and memory; FINGERPRINT_CHANGED; no orphan');
+  });
+
   test('when two runs at once want the same epochs, and the one that computes them is killed (R12)', async (context) => {
     const kills = atRandom(6, [{ step: 'sft-2-train', victims: 'both' }]);
     const run = await open('two-runs', kills);
@@ -335,33 +327,6 @@ async function standsAside(handle: WorkflowHandle): Promise<boolean> {
   const failures = (raw.pendingActivities ?? []).map(({ lastFailure }) => lastFailure?.applicationFailureInfo?.type);
   return failures.includes('STEP_AT_WORK');
 }
-
-test('A trainer that dies three times at one position and a backend that changes half-way end the run with a code; resumed, it ends with the same bytes (R20, poison)', async (context) => {
-  const deaths = [1, 2, 3].map(() => ({ step: 'sft-1-train', moment: 2, victims: 'trainer' as const }));
-  const run = await open('poison', [...deaths, { step: 'sft-2-train', moment: 40, victims: 'worker' }]);
-  const worker = run.addWorker();
-  const poisoned = await start(run, {}, 'poison');
-  for (const [i, kill] of deaths.entries()) await run.kill(i, keyOf(kill.step), kill);
-  expect(await failureOf(poisoned)).toMatchObject({
-    type: 'NO_PROGRESS',
-    nonRetryable: true,
-    message: expect.stringMatching(/step 1\/4, micro-batch 1\/4 .*SIGKILL.* GB of memory/),
-  });
-
-  const changed = await start(run, {}, 'poison');
-  await run.holds.held(deaths.length);
-  const orphan = await worker.trainer();
-  worker.process.kill('SIGKILL');
-  run.holds.release(deaths.length);
-  await gone(orphan);
-  const other = run.addWorker({ SOFTFLOW_THREADS: '1' });
-  expect(await failureOf(changed)).toMatchObject({ type: 'FINGERPRINT_CHANGED', nonRetryable: true });
-  await other.stop();
-
-  run.addWorker();
-  await expectSameBytes(run, await (await start(run, {}, 'poison')).result());
-  faultFigure(context, 2, 'NO_PROGRESS with position, signal and memory; FINGERPRINT_CHANGED; no orphan');
-});
 
 describe('Afterwards', () => {
   test('the same recipe reuses every step, and another curriculumAlpha all before its second round', async () => {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeTinyModel } from '../../model/tiny-model.ts';
 import type { RunConfigInput } from '../../workflows/run-config.ts';
@@ -10,7 +11,9 @@ import type { RunConfigInput } from '../../workflows/run-config.ts';
  */
 export async function tinyRun(folder: string, change: Partial<RunConfigInput> = {}): Promise<RunConfigInput> {
   const model = join(folder, 'tiny-model');
-  await writeTinyModel(model, { hiddenSize: 64, layers: 2, heads: 4, kvHeads: 2, ffnSize: 128, vocabSize: 512 });
+  // Written once: other runs of the test may be reading it.
+  if (!existsSync(model))
+    await writeTinyModel(model, { hiddenSize: 64, layers: 2, heads: 4, kvHeads: 2, ffnSize: 128, vocabSize: 512 });
   return {
     name: 'tiny',
     model: { source: { folder: model } },
