@@ -93,6 +93,7 @@ async function openTensorflow(options: BackendOptions): Promise<Backend> {
       'TENSORFLOW_NOT_LOADED',
       'Expected the path of the TensorFlow addon, got none; run `softflow doctor`.',
     );
+  checkInstructions();
   loadTfjsNode(options.addonPath);
   await tf.setBackend('tensorflow');
   const native = tf.backend() as unknown as NativeBackend;
@@ -106,6 +107,16 @@ async function openTensorflow(options: BackendOptions): Promise<Backend> {
       device: native.isUsingGpuDevice ? 'gpu' : 'cpu',
     },
   };
+}
+
+/** What `SOFTFLOW_INSTRUCTIONS` may allow our own ops at most, worst first; see setup/native/softflow_cpu.h. */
+export const INSTRUCTION_SETS = ['portable', 'avx2', 'avx512', 'avx512_bf16', 'amx'] as const;
+
+function checkInstructions(): void {
+  const limit = process.env['SOFTFLOW_INSTRUCTIONS'];
+  if (!limit || (INSTRUCTION_SETS as readonly string[]).includes(limit)) return;
+  const sets = INSTRUCTION_SETS.join(', ');
+  throw new SoftflowError('TENSORFLOW_NOT_LOADED', `SOFTFLOW_INSTRUCTIONS: expected one of ${sets}, got "${limit}".`);
 }
 
 /** TensorFlow's ops in this process; undefined where the backend is not TensorFlow. */
@@ -159,7 +170,7 @@ function fingerprintOf(backend: string, version: string): Record<string, string>
   const variables = Object.keys(process.env)
     .filter(
       (name) =>
-        /^(TF_|ONEDNN_|DNNL_|OMP_|MKL_)/.test(name) &&
+        /^(TF_|ONEDNN_|DNNL_|OMP_|MKL_|SOFTFLOW_INSTRUCTIONS$)/.test(name) &&
         name !== 'TF_CPP_MIN_LOG_LEVEL' &&
         name !== 'TF_CPP_MAX_VLOG_LEVEL',
     )

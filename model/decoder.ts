@@ -42,6 +42,8 @@ export interface SavedLayer {
   gate: Tensor2D;
   up: Tensor2D;
   lora: Partial<Record<Projection, SavedLora>>;
+  /** Rows of the batch that x2, r2, gate and up have, where the layer was asked for some alone. */
+  wanted?: Int32Array;
 }
 interface SavedHeadNorm {
   x: Tensor2D;
@@ -54,19 +56,21 @@ export type LayerGradients = Partial<Record<Projection, LoraPair>>;
 /**
  * One decoder layer (pre-norm, grouped-query attention, SwiGLU): [t, d] -> [t, d].
  * Source: Touvron et al. 2023; the Llama layer of transformers. The caller disposes `y` and `saved`.
+ * @param wanted rows of the result, in this order and each once: the last layer answers only for rows that are read
  */
 export function layerForward(
   model: BaseModel,
   layer: number,
   x: Tensor2D,
   pass: Pass,
+  wanted?: Int32Array,
 ): { y: Tensor2D; saved: SavedLayer } {
   const { kernels, config } = model;
   const weights = model.layers[layer] as LayerWeights;
   return tidy(() => {
     const lora: SavedLayer['lora'] = {};
-    const project = (projections: readonly Projection[], input: Tensor2D) =>
-      applyProjections(model, layer, projections, input, pass, lora);
+    const project = (projections: readonly Projection[], input: Tensor2D, rows?: Int32Array) =>
+      applyProjections(model, layer, projections, input, pass, lora, rows);
     const { y: h1, r: r1 } = kernels.rmsNorm(x, weights.inputNorm, config.normEps);
     const [queries, keys, v] = project(['q_proj', 'k_proj', 'v_proj'], h1) as [Tensor2D, Tensor2D, Tensor2D];
     const query = headNorm(model, queries, weights.qNorm);
@@ -74,17 +78,33 @@ export function layerForward(
     const q = kernels.rope(query.y, pass.rotation, config.heads);
     const k = kernels.rope(key.y, pass.rotation, config.kvHeads);
     const { o, saved: attention } = pass.attend(layer, q, k, v);
-    const [mixed] = project(['o_proj'], o);
-    const { sum: x2, y: h2, r: r2 } = kernels.addRmsNorm(x, mixed!, weights.postNorm, config.normEps);
-    const [gate, up] = project(['gate_proj', 'up_proj'], h2) as [Tensor2D, Tensor2D];
-    const [down] = project(['down_proj'], kernels.swiGlu(gate, up));
+    const [mixed] = project(['o_proj'], rowsOf(o, wanted), wanted);
+    const { sum: x2, y: h2, r: r2 } = kernels.addRmsNorm(rowsOf(x, wanted), mixed!, weights.postNorm, config.normEps);
+    const [gate, up] = project(['gate_proj', 'up_proj'], h2, wanted) as [Tensor2D, Tensor2D];
+    const [down] = project(['down_proj'], kernels.swiGlu(gate, up), wanted);
     const y = tf.add(x2, down!) as Tensor2D;
-    const norms = { ...(query.saved && { qNorm: query.saved }), ...(key.saved && { kNorm: key.saved }) };
-    return { y, saved: { x, r1, q, k, v, ...norms, o, attention, x2, r2, gate, up, lora } };
+    const optional = {
+      ...(query.saved && { qNorm: query.saved }),
+      ...(key.saved && { kNorm: key.saved }),
+      ...(wanted && { wanted }),
+    };
+    return { y, saved: { x, r1, q, k, v, o, attention, x2, r2, gate, up, lora, ...optional } };
   });
 }
 
-/** The vector-Jacobian product of `layerForward`. `inputGradient: false` leaves out dx (the first layer needs none). */
+/** Some rows of x, or all. */
+function rowsOf(x: Tensor2D, wanted: Int32Array | undefined): Tensor2D {
+  return wanted === undefined ? x : (tf.gather(x, tf.tensor1d(wanted, 'int32')) as Tensor2D);
+}
+
+/** The transpose of `rowsOf`: zeros but for the wanted rows. */
+function spread(dy: Tensor2D, wanted: Int32Array | undefined, count: number): Tensor2D {
+  if (wanted === undefined) return dy;
+  const places = tf.tensor2d(wanted, [wanted.length, 1], 'int32');
+  return tf.scatterND(places, dy, [count, dy.shape[1]]) as Tensor2D;
+}
+
+/** The vector-Jacobian product of `layerForward`; dy has the rows of its result. `inputGradient: false` leaves out dx (the first layer needs none). */
 export function layerBackward(
   model: BaseModel,
   layer: number,
@@ -103,7 +123,9 @@ export function layerBackward(
     const dh2 = [...back('gate_proj', dg), ...back('up_proj', du)];
     const dx2 = kernels.rmsNormGrad(dh2, saved.x2, weights.postNorm, saved.r2, dy);
     const { q, k, v, o, attention } = saved;
-    const { dq, dk, dv } = kernels.attentionGrad(sum(back('o_proj', dx2)), q, k, v, o, attention, layoutOf(pass));
+    const all = (dy: Tensor2D) => spread(dy, saved.wanted, saved.x.shape[0]);
+    const dO = all(sum(back('o_proj', dx2)));
+    const { dq, dk, dv } = kernels.attentionGrad(dO, q, k, v, o, attention, layoutOf(pass));
     const dQuery = headNormGrad(model, kernels.ropeGrad(dq, pass.rotation, config.heads), saved.qNorm, weights.qNorm);
     const dKey = headNormGrad(model, kernels.ropeGrad(dk, pass.rotation, config.kvHeads), saved.kNorm, weights.kNorm);
     if (!inputGradient) {
@@ -116,7 +138,7 @@ export function layerBackward(
       return { gradients };
     }
     const dh1 = [...back('q_proj', dQuery), ...back('k_proj', dKey), ...back('v_proj', dv)];
-    const dx = kernels.rmsNormGrad(dh1, saved.x, weights.inputNorm, saved.r1, dx2);
+    const dx = kernels.rmsNormGrad(dh1, saved.x, weights.inputNorm, saved.r1, all(dx2));
     return { dx, gradients };
   });
 }
@@ -129,6 +151,7 @@ function applyProjections(
   x: Tensor2D,
   pass: Pass,
   saved: SavedLayer['lora'],
+  wanted: Int32Array | undefined,
 ): Tensor2D[] {
   const weights = model.layers[layer] as LayerWeights;
   const products = model.kernels.linear(
@@ -138,7 +161,7 @@ function applyProjections(
   return projections.map((projection, i) => {
     const bias = weights.biases[projection];
     const y = bias === undefined ? products[i]! : (tf.add(products[i]!, bias) as Tensor2D);
-    return addAdapter(model, layer, projection, x, y, pass, saved);
+    return addAdapter(model, layer, projection, x, y, pass, saved, wanted);
   });
 }
 
@@ -150,14 +173,22 @@ function addAdapter(
   y: Tensor2D,
   pass: Pass,
   saved: SavedLayer['lora'],
+  wanted: Int32Array | undefined,
 ): Tensor2D {
   const pair = pass.lora?.pairs[layer]?.[projection];
   if (pass.lora === undefined || pair === undefined) return y;
-  const rows = pass.dropout?.(layer, projection);
+  const rows = dropoutOf(pass.dropout?.(layer, projection), wanted);
   const input = rows === undefined ? x : model.kernels.dropout(x, rows);
   const { sum, down } = model.kernels.lowRank(y, input, pair, pass.lora.scale);
   saved[projection] = { input, down, ...(rows && { rows }) };
   return sum;
+}
+
+/** The random numbers of some rows: a row keeps its own, whoever else is there. */
+function dropoutOf(rows: DropoutRows | undefined, wanted: Int32Array | undefined): DropoutRows | undefined {
+  if (rows === undefined || wanted === undefined) return rows;
+  const { keys, tokens, rate } = rows;
+  return { keys: wanted.map((row) => keys[row]!), tokens: wanted.map((row) => tokens[row]!), rate };
 }
 
 /** The terms of dx: through the frozen matrix, and through the adapter where there is one. */
@@ -173,14 +204,14 @@ function projectionGrad(
   const weights = model.layers[layer] as LayerWeights;
   const dx = model.kernels.linearGrad(dy, weights.projections[projection]);
   const dLora = loraGrad(model, layer, projection, dy, pass, saved, gradients);
-  return dLora === undefined ? [dx] : [dx, dLora()];
+  return dLora === undefined ? [dx] : [dx, dLora];
 }
 
 function sum(terms: Tensor2D[]): Tensor2D {
   return terms.length === 1 ? terms[0]! : (tf.addN(terms) as Tensor2D);
 }
 
-/** Gradients of A and B; the result computes the part of dx that goes through the adapter. */
+/** Takes note of the gradients of A and B; returns the part of dx that goes through the adapter. */
 function loraGrad(
   model: BaseModel,
   layer: number,
@@ -189,19 +220,12 @@ function loraGrad(
   pass: Pass,
   saved: SavedLora | undefined,
   gradients: LayerGradients,
-): (() => Tensor2D) | undefined {
+): Tensor2D | undefined {
   const pair = pass.lora?.pairs[layer]?.[projection];
   if (pass.lora === undefined || pair === undefined || saved === undefined) return undefined;
-  const scale = pass.lora.scale;
-  const dDown = tf.mul(tf.matMul(dy, pair.b), scale) as Tensor2D; // [t, r]
-  gradients[projection] = {
-    a: tf.matMul(dDown, saved.input, true, false) as Tensor2D, // [r, in]
-    b: tf.matMul(dy, tf.mul(saved.down, scale) as Tensor2D, true, false) as Tensor2D, // [out, r]
-  };
-  return () => {
-    const dInput = tf.matMul(dDown, pair.a) as Tensor2D;
-    return saved.rows === undefined ? dInput : model.kernels.dropout(dInput, saved.rows);
-  };
+  const { dx, a, b } = model.kernels.lowRankGrad(dy, saved.input, saved.down, pair, pass.lora.scale);
+  gradients[projection] = { a, b };
+  return saved.rows === undefined ? dx : model.kernels.dropout(dx, saved.rows);
 }
 
 /** RMSNorm of every head on its own (Qwen3); the identity where the model has none. */
@@ -251,19 +275,24 @@ export function packedPass(
   };
 }
 
-/**
- * Hidden states before the final norm, [t, d], without keeping anything for a gradient.
- * @param onLayer sees each layer's rotated keys and values, which are freed when it returns
- */
+export interface ForwardOptions {
+  /** Rows of the last layer's result that are read; all by default. */
+  wanted?: Int32Array;
+  /** Sees each layer's rotated keys and values, which are freed when it returns. */
+  onLayer?: (layer: number, k: Tensor2D, v: Tensor2D) => void;
+}
+
+/** Hidden states before the final norm, [t, d] or [wanted, d], without keeping anything for a gradient. */
 export function forwardHidden(
   model: BaseModel,
   ids: Int32Array,
   pass: Pass,
-  onLayer?: (layer: number, k: Tensor2D, v: Tensor2D) => void,
+  { wanted, onLayer }: ForwardOptions = {},
 ): Tensor2D {
+  const last = model.config.layers - 1;
   let x = model.kernels.rows(model.embedding, ids);
-  for (let layer = 0; layer < model.config.layers; layer++) {
-    const { y, saved } = layerForward(model, layer, x, pass);
+  for (let layer = 0; layer <= last; layer++) {
+    const { y, saved } = layerForward(model, layer, x, pass, layer === last ? wanted : undefined);
     onLayer?.(layer, saved.k, saved.v);
     tf.dispose(saved as never);
     x = y;
@@ -271,11 +300,10 @@ export function forwardHidden(
   return x;
 }
 
-/** Logits [n, v] of some rows of the last layer's hidden states. */
-export function logitsOf(model: BaseModel, hidden: Tensor2D, rows?: Int32Array): Tensor2D {
+/** Logits [n, v] of the last layer's hidden states [n, d]. */
+export function logitsOf(model: BaseModel, hidden: Tensor2D): Tensor2D {
   return tidy(() => {
-    const x = rows === undefined ? hidden : (tf.gather(hidden, tf.tensor1d(rows, 'int32')) as Tensor2D);
-    const { y } = model.kernels.rmsNorm(x, model.finalNorm, model.config.normEps);
+    const { y } = model.kernels.rmsNorm(hidden, model.finalNorm, model.config.normEps);
     return model.kernels.linear(y, [model.head])[0]!;
   });
 }

@@ -57,6 +57,10 @@ export function fusedKernels(ops: NativeOps, base: Kernels, precision: 'f32' | '
       const [sum, down] = call('SoftflowLowRank', [real('scale', scale)], [y, x, a, b], 2);
       return { sum: sum!, down: down! };
     },
+    lowRankGrad(dy, x, down, { a, b }, scale) {
+      const [dx, dA, dB] = call('SoftflowLowRankGrad', [real('scale', scale)], [dy, x, down, a, b], 3);
+      return { dx: dx!, a: dA!, b: dB! };
+    },
     bestTokens(logits, count) {
       const [logProbs, ids] = call('SoftflowBestTokens', [whole('count', count)], [logits], 2);
       return { logProbs: logProbs!, ids: ids! };

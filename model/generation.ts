@@ -80,9 +80,10 @@ class TileGeneration {
   readPrompts(): void {
     const { model, batch, cache } = this;
     const pass = packedPass(model, batch, { lora: this.options.lora });
-    const hidden = forwardHidden(model, batch.ids, pass, (_, k, v) => cache.addPrompts(k, v));
-    const last = Int32Array.from(batch.segments, ({ start, rest }) => start + rest - 1);
-    this.logits = logitsOf(model, hidden, last);
+    const wanted = Int32Array.from(batch.segments, ({ start, rest }) => start + rest - 1);
+    const onLayer = (_: number, k: Tensor2D, v: Tensor2D) => cache.addPrompts(k, v);
+    const hidden = forwardHidden(model, batch.ids, pass, { wanted, onLayer });
+    this.logits = logitsOf(model, hidden);
     hidden.dispose();
     pass.dispose();
   }

@@ -64,6 +64,14 @@ export interface Kernels {
   linear(x: Tensor2D, weights: readonly FrozenMatrix[]): Tensor2D[];
   /** y + scale (x A^T) B^T and x A^T, for A [r, in] and B [out, r]. Source: Hu et al. 2021. */
   lowRank(y: Tensor2D, x: Tensor2D, pair: LoraPair, scale: number): { sum: Tensor2D; down: Tensor2D };
+  /** What `lowRank` adds, backwards: dx, dA and dB from dy [t, out], x and `down` = x A^T. */
+  lowRankGrad(
+    dy: Tensor2D,
+    x: Tensor2D,
+    down: Tensor2D,
+    pair: LoraPair,
+    scale: number,
+  ): { dx: Tensor2D; a: Tensor2D; b: Tensor2D };
   /** dy . W: [t, out] -> [t, in]. */
   linearGrad(dy: Tensor2D, weight: FrozenMatrix): Tensor2D;
   /** y = x * r * w with r = 1 / sqrt(mean(x^2) + eps). Source: Zhang and Sennrich 2019. */

@@ -27,6 +27,15 @@ export const plainKernels: Kernels = {
       const down = tf.matMul(x, a, false, true) as Tensor2D;
       return { sum: tf.add(y, tf.matMul(tf.mul(down, scale), b, false, true)) as Tensor2D, down };
     }),
+  lowRankGrad: (dy, x, down, { a, b }, scale) =>
+    tidy(() => {
+      const dDown = tf.mul(tf.matMul(dy, b), scale) as Tensor2D; // [t, r]
+      return {
+        dx: tf.matMul(dDown, a) as Tensor2D,
+        a: tf.matMul(dDown, x, true, false) as Tensor2D,
+        b: tf.matMul(dy, tf.mul(down, scale) as Tensor2D, true, false) as Tensor2D,
+      };
+    }),
   linearGrad: (dy, weight) => tf.matMul(dy, (weight as PlainMatrix).weight),
   rmsNorm,
   addRmsNorm: (x, delta, weight, eps) =>

@@ -38,19 +38,21 @@ export function softLoss(
   const pass = packedPass(model, batch, { lora, dropout: options.dropout });
   const saved: SavedLayer[] = [];
   const inputs: Tensor2D[] = [kernels.rows(model.embedding, batch.ids)];
+  const predicting = Int32Array.from(new Set(batch.lossRows));
+  const wantedOf = (layer: number) => (layer === config.layers - 1 ? predicting : undefined);
   for (let layer = 0; layer < config.layers; layer++) {
-    const forward = layerForward(model, layer, inputs[layer] as Tensor2D, pass);
+    const forward = layerForward(model, layer, inputs[layer] as Tensor2D, pass, wantedOf(layer));
     inputs.push(forward.y);
     if (options.recompute) disposeSaved(forward.saved);
     else saved.push(forward.saved);
     options.alive?.();
   }
-  const head = headLoss(model, inputs.pop() as Tensor2D, batch, weights);
+  const head = headLoss(model, inputs.pop() as Tensor2D, predicting, batch, weights);
   const gradients = new Map<string, Tensor2D>();
   let dy = head.dx;
   for (let layer = config.layers - 1; layer >= 0; layer--) {
     const x = inputs[layer] as Tensor2D;
-    const kept = options.recompute ? recompute(model, layer, x, pass) : (saved.pop() as SavedLayer);
+    const kept = options.recompute ? recompute(model, layer, x, pass, wantedOf(layer)) : (saved.pop() as SavedLayer);
     const back = layerBackward(model, layer, dy, kept, pass, layer > 0);
     collect(back.gradients, layer, gradients);
     tf.dispose([dy, x]);
@@ -62,8 +64,8 @@ export function softLoss(
   return { ...head.sums, gradients: download(gradients) };
 }
 
-function recompute(model: BaseModel, layer: number, x: Tensor2D, pass: Pass): SavedLayer {
-  const { y, saved } = layerForward(model, layer, x, pass);
+function recompute(model: BaseModel, layer: number, x: Tensor2D, pass: Pass, wanted?: Int32Array): SavedLayer {
+  const { y, saved } = layerForward(model, layer, x, pass, wanted);
   y.dispose();
   return saved;
 }
@@ -74,12 +76,25 @@ function disposeSaved(saved: SavedLayer): void {
   tf.dispose(rest as never);
 }
 
-/** Final norm, logits and cross-entropy on the rows that predict a response token; dx is [t, d]. Disposes `hidden`. */
-function headLoss(model: BaseModel, hidden: Tensor2D, batch: PackedBatch, weights: LossWeights) {
+/**
+ * Final norm, logits and cross-entropy on the rows that predict a response token. Disposes `hidden`.
+ * @param hidden [n, d], the batch's rows `predicting`; dx has its shape
+ */
+function headLoss(
+  model: BaseModel,
+  hidden: Tensor2D,
+  predicting: Int32Array,
+  batch: PackedBatch,
+  weights: LossWeights,
+) {
   const { kernels, config } = model;
+  const places = new Map(Array.from(predicting, (row, place) => [row, place]));
   const { loss, dx } = tidy(() => {
-    const rows = tf.tensor1d(batch.lossRows, 'int32');
-    const x = tf.gather(hidden, rows) as Tensor2D; // [n, d]
+    const rows = tf.tensor1d(
+      batch.lossRows.map((row) => places.get(row)!),
+      'int32',
+    );
+    const x = tf.gather(hidden, rows) as Tensor2D; // [losses, d]
     const { y, r } = kernels.rmsNorm(x, model.finalNorm, config.normEps);
     const [logits] = kernels.linear(y, [model.head]);
     const { loss, dLogits } = kernels.crossEntropy(logits!, batch.lossIds);
@@ -87,7 +102,7 @@ function headLoss(model: BaseModel, hidden: Tensor2D, batch: PackedBatch, weight
     const dy = tf.mul(kernels.linearGrad(dLogits, model.head), tf.tensor2d(perRow, [perRow.length, 1])) as Tensor2D;
     const dRows = kernels.rmsNormGrad([dy], x, model.finalNorm, r);
     // A row may predict both the first token of y and of y-hat, so gradients are added: a product with the one-hot rows.
-    const place = tf.cast(tf.oneHot(rows, hidden.shape[0]), 'float32') as Tensor2D; // [n, t]
+    const place = tf.cast(tf.oneHot(rows, hidden.shape[0]), 'float32') as Tensor2D; // [losses, n]
     return { loss, dx: tf.matMul(place, dRows, true, false) as Tensor2D };
   });
   const sums = sumLosses(loss.dataSync() as Float32Array, batch);

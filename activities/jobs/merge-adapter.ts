@@ -85,10 +85,10 @@ async function readPrompts(store: Store, input: Input, tokenizer: Tokenizer): Pr
 function lastLogits(model: BaseModel, ids: number[], lora?: Lora): Float32Array {
   const batch = packBatch([{ windowId: '', prompt: ids }], 0);
   const pass = packedPass(model, batch, { lora });
-  const hidden = forwardHidden(model, batch.ids, pass);
   const count = Math.min(POSITIONS, ids.length);
-  const rows = Int32Array.from({ length: count }, (_, i) => ids.length - count + i);
-  const logits = logitsOf(model, hidden, rows);
+  const wanted = Int32Array.from({ length: count }, (_, i) => ids.length - count + i);
+  const hidden = forwardHidden(model, batch.ids, pass, { wanted });
+  const logits = logitsOf(model, hidden);
   const values = logits.dataSync() as Float32Array;
   logits.dispose();
   hidden.dispose();

@@ -1,5 +1,7 @@
 #include "softflow_linear.h"
 
+#include "softflow_cpu.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -186,16 +188,15 @@ namespace portable {
 
 static const LinearMath& Choose() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
+  if (HasAvx512()) {
 #if __GNUC__ >= 11
     constexpr unsigned kTileAndBf16 = 1u << 24 | 1u << 22, kAvx512Bf16 = 1u << 5;
-    if (HasCpuid(7, 0, 3, kTileAndBf16) && amx::Permitted()) return amx::kLinearMath;
-    if (HasCpuid(7, 1, 0, kAvx512Bf16)) return avx512_bf16::kLinearMath;
+    if (Allowed("amx") && HasCpuid(7, 0, 3, kTileAndBf16) && amx::Permitted()) return amx::kLinearMath;
+    if (Allowed("avx512_bf16") && HasCpuid(7, 1, 0, kAvx512Bf16)) return avx512_bf16::kLinearMath;
 #endif
     return avx512::kLinearMath;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kLinearMath;
+  if (HasAvx2()) return avx2::kLinearMath;
 #endif
   return portable::kLinearMath;
 }

@@ -10,6 +10,8 @@ namespace softflow {
 
 // A float32 panel is [in][48]; element (n, k) of the matrix lies in panel n / 48.
 constexpr int64_t kPanel = 48;
+// So many panels of a transposed matrix are made at a time.
+constexpr int64_t kGradRun = 4;
 // A bfloat16 panel is [in / 32][2][16 pairs of inputs][16 outputs][2]: two tiles of AMX for each 32 inputs. Inputs are
 // padded with zeros to whole tiles.
 constexpr int64_t kHalfPanel = 32;

@@ -117,28 +117,41 @@ SOFTFLOW_INLINE void Transpose(const float* source, float* target) {
   for (int i = 0; i < 16; i++) Store(target + i * kPanel, rows[i]);
 }
 
-// The panel of the transposed matrix is made on the way, a piece at a time: with the many rows of a gradient that costs
-// little, and the matrix lies in memory once.
+// Inputs [from, from + columns) of the outputs [n, n + depth) of a packed matrix as a panel [depth, 48] of its transpose.
+static void TransposePiece(const float* packed, PackedShape shape, int64_t n, int64_t depth, int64_t from,
+                           int64_t columns, float* piece) {
+  for (int64_t block = 0; block < depth; block += kPanel) {
+    const float* source = packed + shape.place(n + block, from);
+    float* target = piece + block * kPanel;
+    if (columns == kPanel)
+      for (int64_t k = 0; k < kPanel; k += 16)
+        for (int64_t j = 0; j < kPanel; j += 16) Transpose(source + k * kPanel + j, target + j * kPanel + k);
+    else
+      for (int64_t k = 0; k < columns; k++)
+        for (int64_t j = 0; j < kPanel; j++) target[j * kPanel + k] = source[k * kPanel + j];
+  }
+}
+
+// The panels of the transposed matrix are made on the way, some pieces at a time: with the many rows of a gradient that
+// costs little, and the matrix lies in memory once. Pieces and a chunk of rows stay in the processor's own cache.
 static void LinearGrad(int64_t m, const float* a, int64_t lda, const float* packed, PackedShape shape, int64_t first,
                        int64_t last, float* c, int64_t ldc) {
-  constexpr int64_t kPiece = 16 * kPanel;
-  static thread_local float piece[kPiece * kPanel] __attribute__((aligned(64)));
-  for (int64_t p = first; p < last; p++) {
-    const int64_t from = p * kPanel;
-    const int64_t columns = shape.in - from < kPanel ? shape.in - from : kPanel;
-    for (int64_t n = 0; n < shape.out; n += kPiece) {
-      const int64_t depth = shape.out - n < kPiece ? shape.out - n : kPiece;
-      for (int64_t block = 0; block < depth; block += kPanel) {
-        const float* source = packed + shape.place(n + block, from);
-        float* target = piece + block * kPanel;
-        if (columns == kPanel)
-          for (int64_t k = 0; k < kPanel; k += 16)
-            for (int64_t j = 0; j < kPanel; j += 16) Transpose(source + k * kPanel + j, target + j * kPanel + k);
-        else
-          for (int64_t k = 0; k < columns; k++)
-            for (int64_t j = 0; j < kPanel; j++) target[j * kPanel + k] = source[k * kPanel + j];
-      }
-      Summed(m, depth, a + n, lda, piece, columns, c + from, ldc, n > 0, nullptr);
+  constexpr int64_t kDepth = 3 * kSum, kRows = 128;
+  static thread_local float pieces[kGradRun][kDepth * kPanel] __attribute__((aligned(64)));
+  for (int64_t p = first; p < last; p += kGradRun) {
+    const int64_t count = last - p < kGradRun ? last - p : kGradRun;
+    const auto columns = [&](int64_t i) {
+      const int64_t left = shape.in - (p + i) * kPanel;
+      return left < kPanel ? left : kPanel;
+    };
+    for (int64_t n = 0; n < shape.out; n += kDepth) {
+      const int64_t depth = shape.out - n < kDepth ? shape.out - n : kDepth;
+      for (int64_t i = 0; i < count; i++)
+        TransposePiece(packed, shape, n, depth, (p + i) * kPanel, columns(i), pieces[i]);
+      for (int64_t row = 0; row < m; row += kRows)
+        for (int64_t i = 0; i < count; i++)
+          Summed(m - row < kRows ? m - row : kRows, depth, a + row * lda + n, lda, pieces[i], columns(i),
+                 c + row * ldc + (p + i) * kPanel, ldc, n > 0, nullptr);
     }
   }
 }

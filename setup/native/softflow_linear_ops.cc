@@ -20,7 +20,6 @@ using tensorflow::OpOutputList;
 constexpr int64_t kFewRows = 96;
 constexpr int64_t kFloatChunk = 128;
 constexpr int64_t kHalfChunk = 256;
-constexpr int64_t kGradChunk = 2048;
 
 const uint16_t* Halves(const Tensor& tensor) {
   return reinterpret_cast<const uint16_t*>(tensor.flat<Eigen::bfloat16>().data());
@@ -220,18 +219,12 @@ class LinearGradOp : public OpKernel {
     const int64_t rows = dy.dim_size(0), panels = CeilDiv(in_, kPanel);
     Tensor* dx = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, in_}), &dx));
-    const Grid grid{rows, kGradChunk, {panels}};
     if (rows == 0) return;
-    Parallel(context, grid.chunks() * panels, shape.out * 3 * std::min(rows, kGradChunk),
-             [&](int64_t from, int64_t to) {
-               for (int64_t i = from; i < to; i++)
-                 grid.ForMatrices(i / panels, i % panels, i % panels + 1,
-                                  [&](int64_t, int64_t first, int64_t last, int64_t row, int64_t count) {
-                                    linear_math().linear_grad(count, Floats(dy) + row * shape.out, shape.out,
-                                                              Floats(packed), shape, first, last,
-                                                              Floats(dx) + row * in_, in_);
-                                  });
-             });
+    const int64_t run = std::clamp<int64_t>(panels / 4, 1, kGradRun);
+    Parallel(context, CeilDiv(panels, run), shape.out * 3 * run * rows, [&](int64_t from, int64_t to) {
+      linear_math().linear_grad(rows, Floats(dy), shape.out, Floats(packed), shape, from * run,
+                                std::min(to * run, panels), Floats(dx), in_);
+    });
   }
 
  private:

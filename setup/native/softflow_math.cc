@@ -1,5 +1,7 @@
 #include "softflow_math.h"
 
+#include "softflow_cpu.h"
+
 #include <cstdlib>
 #include <new>
 
@@ -66,11 +68,7 @@ namespace portable {
 
 const Math& math() {
 #if defined(__x86_64__)
-  static const Math& chosen = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-                                  ? avx512::kMath
-                              : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::kMath
-                                                                                                : portable::kMath;
+  static const Math& chosen = HasAvx512() ? avx512::kMath : HasAvx2() ? avx2::kMath : portable::kMath;
   return chosen;
 #else
   return portable::kMath;

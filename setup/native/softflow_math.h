@@ -74,6 +74,10 @@ struct Math {
   // sum = y + scale (x a^T) b^T, down = x a^T; a [rank, width], b_t [rank, out].
   void (*low_rank)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
                    const float* a, const float* b_t, float scale, float* sum, float* down);
+  // Rows of dx, and their share of da [rank, width] and db_t [rank, out]; `up` [rank] is scratch for each row.
+  void (*low_rank_grad)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* dy,
+                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* up,
+                        float* dx, float* da, float* db_t);
 };
 
 // The best set of instructions that this processor has.

@@ -259,6 +259,44 @@ static void LowRank(int64_t from, int64_t to, int64_t width, int64_t out, int64_
   }
 }
 
+// total[r] += sum over rows of factors[t, r] x[t], all rows in one pass over `total` [rank, width].
+SOFTFLOW_INLINE void AddOuter(int64_t from, int64_t to, int64_t width, int64_t rank, const float* factors, float scale,
+                              const float* x, float* total) {
+  for (int64_t r = 0; r < rank; r++)
+    ForVectors(0, width, [&](int64_t i, int64_t count) {
+      Vec added = LoadSome(total + r * width + i, count);
+      for (int64_t t = from; t < to; t++) added += Splat(factors[t * rank + r] * scale) * LoadSome(x + t * width + i, count);
+      StoreSome(total + r * width + i, added, count);
+    });
+}
+
+static void LowRankGrad(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* dy,
+                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* up,
+                        float* dx, float* da, float* db_t) {
+  __builtin_memset(da, 0, rank * width * sizeof(float));
+  __builtin_memset(db_t, 0, rank * out * sizeof(float));
+  constexpr int64_t kTogether = 16;
+  for (int64_t first = from; first < to; first += kTogether) {
+    const int64_t last = to - first < kTogether ? to : first + kTogether;
+    for (int64_t t = first; t < last; t++) {
+      for (int64_t r = 0; r < rank; r++) {
+        Vec dots{};
+        ForVectors(0, out, [&](int64_t i, int64_t count) {
+          dots += LoadSome(dy + t * out + i, count) * LoadSome(b_t + r * out + i, count);
+        });
+        up[t * rank + r] = Sum(dots) * scale;
+      }
+      ForVectors(0, width, [&](int64_t i, int64_t count) {
+        Vec sum{};
+        for (int64_t r = 0; r < rank; r++) sum += Splat(up[t * rank + r]) * LoadSome(a + r * width + i, count);
+        StoreSome(dx + t * width + i, sum, count);
+      });
+    }
+    AddOuter(first, last, width, rank, up, 1.0f, x, da);
+    AddOuter(first, last, out, rank, down, scale, dy, db_t);
+  }
+}
+
 // The same hash of (key, place) as model/dropout.ts.
 static void Dropout(int64_t from, int64_t to, int64_t width, const float* x, const int32_t* keys,
                     const int32_t* tokens, uint32_t threshold, float kept, float* y) {
@@ -480,6 +518,6 @@ static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, 
 
 static const Math kMath = {SOFTFLOW_NAME, RmsNorm,   RmsNormGrad,   Rope,  SwiGlu, SwiGluGrad,
                            Dropout,       Attention, AttentionGrad, Decode,
-                           BestTokens,    LowRank};
+                           BestTokens,    LowRank,   LowRankGrad};
 
 #undef SOFTFLOW_INLINE

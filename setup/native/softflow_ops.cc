@@ -13,6 +13,8 @@
 namespace softflow {
 namespace {
 
+using tensorflow::DT_FLOAT;
+
 Heads ReadHeads(OpKernelConstruction* context) {
   int heads = 0, kv_heads = 0, size = 0;
   if (!context->GetAttr("heads", &heads).ok() || !context->GetAttr("kv_heads", &kv_heads).ok() ||
@@ -259,8 +261,8 @@ class AttentionGradOp : public OpKernel {
     const int64_t share = prefix * heads_.size, shares = parts.size() * heads_.kv_heads;
     Tensor prefix_dk, prefix_dv;
     const TensorShape shape({shares, share});
-    OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, shape, &prefix_dk));
-    OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, shape, &prefix_dv));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, shape, &prefix_dk));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, shape, &prefix_dv));
     float *shares_k = Floats(&prefix_dk), *shares_v = Floats(&prefix_dv);
     Parallel(context, shares, rows * 30000 / (parts.size() + 1), [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; i++)
@@ -367,6 +369,12 @@ class BestTokensOp : public OpKernel {
   int count_;
 };
 
+// [rows, width] to [width, rows].
+void Transpose(int64_t rows, int64_t width, const float* x, float* y) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < width; j++) y[j * rows + i] = x[i * width + j];
+}
+
 class LowRankOp : public OpKernel {
  public:
   explicit LowRankOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -383,13 +391,59 @@ class LowRankOp : public OpKernel {
     Tensor b_t;
     OP_REQUIRES_OK(context, context->allocate_output(0, y.shape(), &sum));
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, rank}), &down));
-    OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, TensorShape({rank, out}), &b_t));
-    for (int64_t o = 0; o < out; o++)
-      for (int64_t r = 0; r < rank; r++) Floats(&b_t)[r * out + o] = Floats(b)[o * rank + r];
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({rank, out}), &b_t));
+    Transpose(out, rank, Floats(b), Floats(&b_t));
     Parallel(context, rows, rank * (width + out), [&](int64_t from, int64_t to) {
       math().low_rank(from, to, width, out, rank, Floats(y), Floats(x), Floats(a), Floats(&b_t), scale_, Floats(sum),
                       Floats(down));
     });
+  }
+
+ private:
+  float scale_;
+};
+
+class LowRankGradOp : public OpKernel {
+ public:
+  explicit LowRankGradOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("scale", &scale_));
+  }
+  void Compute(OpKernelContext* context) override {
+    const Tensor &dy = context->input(0), &x = context->input(1), &down = context->input(2), &a = context->input(3),
+                 &b = context->input(4);
+    OP_REQUIRES(context,
+                dy.dims() == 2 && x.dims() == 2 && down.dims() == 2 && a.dims() == 2 && b.dims() == 2 &&
+                    dy.dim_size(0) == x.dim_size(0) && down.dim_size(0) == x.dim_size(0) &&
+                    a.dim_size(1) == x.dim_size(1) && b.dim_size(0) == dy.dim_size(1) &&
+                    b.dim_size(1) == a.dim_size(0) && down.dim_size(1) == a.dim_size(0),
+                InvalidArgument("dy [t, out], x [t, in], down [t, r], a [r, in], b [out, r]"));
+    const int64_t rows = x.dim_size(0), width = x.dim_size(1), out = dy.dim_size(1), rank = a.dim_size(0);
+    // Sums of a fixed number of rows are added in their order: the number of threads changes no bit.
+    constexpr int64_t kChunk = 64;
+    const int64_t chunks = (rows + kChunk - 1) / kChunk, size = rank * (width + out);
+    Tensor *dx = nullptr, *da = nullptr, *db = nullptr;
+    Tensor b_t, up, parts, total;
+    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
+    OP_REQUIRES_OK(context, context->allocate_output(1, a.shape(), &da));
+    OP_REQUIRES_OK(context, context->allocate_output(2, b.shape(), &db));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({rank, out}), &b_t));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({rows, rank}), &up));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({chunks, size}), &parts));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({size}), &total));
+    Transpose(out, rank, Floats(b), Floats(&b_t));
+    Parallel(context, chunks, kChunk * 2 * rank * (width + out), [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; i++) {
+        float* part = Floats(&parts) + i * size;
+        math().low_rank_grad(i * kChunk, std::min(rows, (i + 1) * kChunk), width, out, rank, Floats(dy), Floats(x),
+                             Floats(down), Floats(a), Floats(&b_t), scale_, Floats(&up), Floats(dx), part,
+                             part + rank * width);
+      }
+    });
+    std::fill_n(Floats(&total), size, 0.0f);
+    for (int64_t i = 0; i < chunks; i++)
+      for (int64_t j = 0; j < size; j++) Floats(&total)[j] += Floats(&parts)[i * size + j];
+    std::copy_n(Floats(&total), rank * width, Floats(da));
+    Transpose(rank, out, Floats(&total) + rank * width, Floats(db));
   }
 
  private:
@@ -437,6 +491,9 @@ REGISTER_OP("SoftflowBestTokens")
 REGISTER_OP("SoftflowLowRank")
     .Attr("scale: float").Input("y: float").Input("x: float").Input("a: float").Input("b: float")
     .Output("sum: float").Output("down: float").SetShapeFn(UnknownShape);
+REGISTER_OP("SoftflowLowRankGrad")
+    .Attr("scale: float").Input("dy: float").Input("x: float").Input("down: float").Input("a: float")
+    .Input("b: float").Output("dx: float").Output("da: float").Output("db: float").SetShapeFn(UnknownShape);
 
 SOFTFLOW_REGISTER("SoftflowRmsNorm", RmsNormOp);
 SOFTFLOW_REGISTER("SoftflowAddRmsNorm", AddRmsNormOp);
@@ -450,5 +507,6 @@ SOFTFLOW_REGISTER("SoftflowAttentionGrad", AttentionGradOp);
 SOFTFLOW_REGISTER("SoftflowDecodeAttention", DecodeAttentionOp);
 SOFTFLOW_REGISTER("SoftflowBestTokens", BestTokensOp);
 SOFTFLOW_REGISTER("SoftflowLowRank", LowRankOp);
+SOFTFLOW_REGISTER("SoftflowLowRankGrad", LowRankGradOp);
 
 }  // namespace softflow

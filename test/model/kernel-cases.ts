@@ -134,6 +134,7 @@ export const PRODUCT_SHAPES: Record<string, ProductShape> = {
   'outputs beside whole panels': { rows: 7, in: 33, outs: [47, 50, 17] },
   'the rows of a micro-batch': { rows: 301, in: 192, outs: [160, 100] },
   'more rows than a chunk has': { rows: 700, in: 100, outs: [150] },
+  'more of a gradient than is transposed at a time': { rows: 150, in: 400, outs: [1200] },
 };
 
 export function productInputs({ rows, in: width, outs }: ProductShape) {
@@ -167,8 +168,9 @@ const lowRank =
     const [y, x] = [filled([rows, out], 1), filled([rows, width], 2)];
     const pair = { a: filled([rank, width], 3), b: filled([out, rank], 4) };
     const { sum, down } = kernels.lowRank(y, x, pair, 2);
+    const { dx, a, b } = kernels.lowRankGrad(y, x, down, pair, 2);
     tf.dispose([y, x, pair.a, pair.b]);
-    return [sum, down];
+    return [sum, down, dx, a, b];
   };
 
 /** Logits of whole numbers, so that many are equal: the least id comes first. */
@@ -275,6 +277,7 @@ export const KERNEL_CASES: Record<string, (kernels: Kernels) => Tensor[]> = {
   ...named('swiglu of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), swiGlu(shape)]))),
   ...named('products of', mapped(PRODUCT_SHAPES, products)),
   ...named('low rank of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), lowRank(shape, 35, 3)]))),
+  'low rank of more rows than are added at a time': lowRank([150, 20], 35, 3),
   ...named(
     'best tokens of',
     Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), bestTokens(shape, Math.min(8, shape[1]))])),

@@ -107,8 +107,8 @@ describe.each(kernelSets)('with the %s kernels', (set) => {
         .prompts) {
         const batch = packBatch([{ windowId: 'w', prompt: promptIds }], 0);
         const pass = packedPass(model, batch);
-        const hidden = forwardHidden(model, batch.ids, pass);
-        const last = logitsOf(model, hidden, Int32Array.of(promptIds.length - 1));
+        const hidden = forwardHidden(model, batch.ids, pass, { wanted: Int32Array.of(promptIds.length - 1) });
+        const last = logitsOf(model, hidden);
         const logits = last.dataSync() as Float32Array;
         tf.dispose([hidden, last]);
         pass.dispose();
