@@ -28,10 +28,14 @@ export const PARAMS: PrepareParams = {
   seed: 42,
 };
 
+const folders: string[] = [];
+// Here and not where a folder is made: inside of a test a hook for the file's end comes too late.
+afterAll(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true }))));
+
 /** A folder that is gone after the file's tests. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'softflow-datasets-'));
-  afterAll(() => rm(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 
