@@ -1,4 +1,4 @@
-import { type Calibration, type Cost, costOf } from '../model/calibration.ts';
+import { type Calibration, type Cost, costOf } from '../model/cost.ts';
 import type { StepName } from './contracts.ts';
 
 /** What a run will work on, in rows and tokens, and what a unit of that costs on this machine. */

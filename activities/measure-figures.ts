@@ -8,7 +8,8 @@ import { type PreparedData, type PrepareParams, prepareData } from '../datasets/
 import { needsSnapshot, snapshotSource } from '../datasets/snapshot.ts';
 import type { ResolvedDataSource } from '../datasets/sources/source.ts';
 import { decodeItems, decodeTitles, decodeWindows } from '../datasets/tables.ts';
-import { type Calibration, calibrate, type WorkShape } from '../model/calibration.ts';
+import { calibrate, type WorkShape } from '../model/calibration.ts';
+import type { Calibration } from '../model/cost.ts';
 import { kernelsFor } from '../model/kernel-sets.ts';
 import { embeddingBytes, generationBytes, trainingBytes, weightBytes } from '../model/memory.ts';
 import type { ModelConfig } from '../model/model-config.ts';

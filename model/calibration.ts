@@ -1,5 +1,6 @@
 import { type BaseModel, loadBaseModel, type WeightSource } from './base-model.ts';
 import { waitedSeconds } from './busy-time.ts';
+import type { Calibration, Cost } from './cost.ts';
 import { placedDropout } from './dropout.ts';
 import { embedTile } from './embedding.ts';
 import { generateTile } from './generation.ts';
@@ -27,25 +28,6 @@ export interface WorkShape {
   lora: LoraConfig;
 }
 
-/** A cost as `fixed + layers * layer`. */
-export interface Cost {
-  fixed: number;
-  layer: number;
-}
-
-/** What the units of a run's work cost here, in seconds. */
-export interface Calibration {
-  /** A micro-batch with one answer a sample, and with y and y-hat. */
-  trainOne: Cost;
-  trainBoth: Cost;
-  /** Reading the prompts of a tile, and one decode step of all its beams. */
-  read: Cost;
-  decode: Cost;
-  /** Embedding a tile of titles. */
-  embed: Cost;
-  /** Other work has taken cores away meanwhile: the times are too high. */
-  busy: boolean;
-}
 type Unit = Exclude<keyof Calibration, 'busy'>;
 
 /** Two depths give the cost of a layer and of everything else; the deeper one is no deeper than the model. */
@@ -56,8 +38,6 @@ const TIMES = 4;
 const ENOUGH_SECONDS = 2;
 /** Seconds that threads may have waited in a second of a machine that does little else. */
 const BUSY = 0.5;
-
-export const costOf = ({ fixed, layer }: Cost, layers: number): number => fixed + layers * layer;
 
 /**
  * Measures the units of a run on models of the same shape but few layers, with random weights: seconds, whatever the size

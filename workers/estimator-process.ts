@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { toFault } from '../activities/faults.ts';
 import { measureFigures } from '../activities/measure-figures.ts';
 import { openStore } from '../artifacts/store.ts';
-import type { Calibration } from '../model/calibration.ts';
+import type { Calibration } from '../model/cost.ts';
 import { cacheRoot } from '../setup/cache.ts';
 import { openChosenBackend } from './backend.ts';
 import type { EstimatorAnswer, EstimatorRequest } from './estimator.ts';
