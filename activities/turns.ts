@@ -12,8 +12,8 @@ export interface Attempt {
   number: number;
 }
 
-/** Temporal's number for a pending activity that waits: for a worker, or after a failure. */
-const SCHEDULED = 1;
+/** Temporal's numbers for a pending activity that a worker has: started, or asked to end or to pause. */
+const AT_WORK = [2, 3, 5];
 
 /** The attempt that is being made; undefined outside of a workflow. */
 export function thisAttempt(): Attempt | undefined {
@@ -43,7 +43,8 @@ async function isAtWork({ workflowId, runId, activityId, number }: Attempt): Pro
   try {
     const { raw } = await Context.current().client.workflow.getHandle(workflowId, runId).describe();
     return (raw.pendingActivities ?? []).some(
-      (pending) => pending.activityId === activityId && pending.attempt === number && pending.state !== SCHEDULED,
+      (pending) =>
+        pending.activityId === activityId && pending.attempt === number && AT_WORK.includes(Number(pending.state)),
     );
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return false;

@@ -12,6 +12,7 @@ import { openStore, type Store } from '../../artifacts/store.ts';
 const KEY = 'a'.repeat(64);
 const SCHEDULED = 1;
 const STARTED = 2;
+const PAUSED = 4;
 const mine: Attempt = { workflowId: 'mine', runId: 'm', activityId: '7', number: 1 };
 const other: Attempt = { workflowId: 'other', runId: 'o', activityId: '5', number: 2 };
 const atWork = { activityId: '5', attempt: 2, state: STARTED };
@@ -51,6 +52,7 @@ test('an epoch is left to the run that was first, for as long as the server coun
   for (const pending of [
     [],
     [{ ...atWork, state: SCHEDULED }],
+    [{ ...atWork, state: PAUSED }],
     [{ ...atWork, attempt: 3 }],
     [{ ...atWork, activityId: '6' }],
     undefined,
