@@ -8,6 +8,7 @@ const ALLOWED = {
   cli: [
     'client',
     'workflows/run-config.ts',
+    'workflows/run-state.ts',
     'workflows/duration.ts',
     'datasets',
     'workers',
@@ -39,8 +40,8 @@ const ALLOWED = {
     'types:datasets',
   ],
   encryption: [],
-  sinks: ['types:activities', 'types:artifacts', 'types:workflows'],
-  telemetry: ['setup', 'types:activities', 'types:workflows'],
+  sinks: ['workflows/run-state.ts', 'types:activities', 'types:artifacts', 'types:workflows'],
+  telemetry: ['setup', 'workflows/run-state.ts', 'types:activities', 'types:workflows'],
   report: ['artifacts', 'datasets/schemas.ts'],
   ui: ['client', 'artifacts', 'report', 'types:workflows', 'types:activities'],
   model: [],

@@ -1,4 +1,4 @@
-import type { RunPhase } from '../workflows/run-state.ts';
+import { hasEnded, type RunPhase } from '../workflows/run-state.ts';
 import { eventLine, eventsBetween, type LiveRun, progressEvents, renderRun } from './live-view.ts';
 import { openRedraw } from './redraw.ts';
 import type { Terminal } from './terminal.ts';
@@ -19,7 +19,6 @@ export interface FollowOptions {
   noticeAfterMs?: number;
 }
 
-const ENDED = new Set(['completed', 'failed', 'stopped', 'cancelled']);
 const TRANSIENT_NOTICE = 'The server does not answer; the run may go on without it. Trying again ...';
 
 /** What can be followed: it has a phase, and perhaps trouble to tell of. */
@@ -69,7 +68,7 @@ export async function follow<T extends Followed>(
         if (last) last = { ...last, notice: TRANSIENT_NOTICE };
       }
       if (last) show.update(last);
-      if (last && ENDED.has(last.status.phase)) return last;
+      if (last && hasEnded(last.status)) return last;
       await sleep(pollMs, signal);
     }
     return last;
@@ -99,7 +98,7 @@ export function redrawing<T extends Followed>(terminal: Terminal, render: (now: 
   const redraw = openRedraw(terminal);
   const hint = terminal.paint.dim('  Ctrl-C detaches; the run goes on.');
   return {
-    update: (now) => redraw.draw([...render(now), ...(ENDED.has(now.status.phase) ? [] : [hint])]),
+    update: (now) => redraw.draw([...render(now), ...(hasEnded(now.status) ? [] : [hint])]),
     end: () => redraw.end(),
   };
 }

@@ -1,16 +1,12 @@
 import type { RunLook } from '../client/runs.ts';
-import type { RunStatus } from '../workflows/run-state.ts';
-import { EXIT } from './exit-codes.ts';
+import { hasEnded } from '../workflows/run-state.ts';
+import { detached, lookOrReconnect, untilCtrlC } from './detach.ts';
 import { followRun, openLog, type Show } from './follow-run.ts';
 import { type LiveRun, renderShort } from './live-view.ts';
 import { openRedraw } from './redraw.ts';
 import { exitCodeOfRun, printEnd } from './run-end.ts';
 import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
-
-const ENDED = new Set<RunStatus['phase']>(['completed', 'failed', 'stopped', 'cancelled']);
-
-export const ended = ({ phase }: Pick<RunStatus, 'phase'>): boolean => ENDED.has(phase);
 
 /** Whether the server knows the run; else what is shown is the store's memory of it. */
 export const isAlive = ({ elapsedSeconds }: Pick<RunLook, 'elapsedSeconds'>): boolean => elapsedSeconds !== undefined;
@@ -31,43 +27,21 @@ export async function watchRun(
   options: { json?: boolean },
   terminal: Terminal,
 ): Promise<number> {
-  const abort = new AbortController();
-  const detach = () => abort.abort();
-  process.once('SIGINT', detach);
-  try {
-    const last = await followRun(() => lookAt(session, runId), terminal, { ...options, signal: abort.signal });
-    if (!last || !ended(last.status)) return detached(runId, options, terminal);
-    const folder = await writeView(session, runId);
-    if (options.json) terminal.out(JSON.stringify({ event: 'end', runId, phase: last.status.phase, folder }));
-    else printEnd(last.status, { folder, ...(await recipeOf(session, runId)) }, terminal);
-    return exitCodeOfRun(last.status);
-  } finally {
-    process.off('SIGINT', detach);
-  }
+  const last = await untilCtrlC((signal) => followRun(() => lookAt(session, runId), terminal, { ...options, signal }));
+  if (!last || !hasEnded(last.status)) return detached({ runId }, options.json === true, terminal);
+  const folder = await writeView(session, runId);
+  if (options.json) terminal.out(JSON.stringify({ event: 'end', runId, phase: last.status.phase, folder }));
+  else printEnd(last.status, { folder, ...(await recipeOf(session, runId)) }, terminal);
+  return exitCodeOfRun(last.status);
 }
 
-/** A server that did not answer may be elsewhere the next time. */
-async function lookAt(session: Session, runId: string): Promise<RunLook> {
-  try {
-    return await session.runs.look(runId);
-  } catch (error) {
-    await session.reconnect().catch(() => {});
-    throw error;
-  }
-}
+const lookAt = (session: Session, runId: string): Promise<RunLook> =>
+  lookOrReconnect(session, () => session.runs.look(runId));
 
 /** What the person ran, e.g. `recipes/demo.yaml`. */
 export async function recipeOf({ store }: Pick<Session, 'store'>, runId: string): Promise<{ recipe?: string }> {
   const start = (await store.readRunRecord(runId, 'start'))?.value as { recipe?: string } | undefined;
   return start?.recipe === undefined ? {} : { recipe: start.recipe };
-}
-
-function detached(runId: string, { json }: { json?: boolean }, terminal: Terminal): number {
-  if (json) terminal.out(JSON.stringify({ event: 'detached', runId }));
-  terminal.err('');
-  terminal.err(`Detached; ${runId} goes on.`);
-  terminal.err(howToReach(runId));
-  return EXIT.detached;
 }
 
 /** Shows several runs until all of them have ended, or until Ctrl-C. */
@@ -77,15 +51,12 @@ export async function watchRuns(
   options: { json?: boolean },
   terminal: Terminal,
 ): Promise<number> {
-  const abort = new AbortController();
-  const detach = () => abort.abort();
-  process.once('SIGINT', detach);
   const board = openBoard(runIds, options, terminal);
-  try {
+  return untilCtrlC(async (signal) => {
     const follow = (runId: string) =>
-      followRun(() => lookAt(session, runId), terminal, { show: board.of(runId), signal: abort.signal });
+      followRun(() => lookAt(session, runId), terminal, { show: board.of(runId), signal });
     const looks = await Promise.all(runIds.map(follow));
-    if (abort.signal.aborted) return detached(runIds.join(' '), options, terminal);
+    if (signal.aborted) return detached({ runId: runIds.join(' ') }, options.json === true, terminal);
     for (const [i, look] of looks.entries()) {
       const folder = await writeView(session, runIds[i] as string);
       const { runId, phase } = (look as RunLook).status;
@@ -94,10 +65,7 @@ export async function watchRuns(
       else terminal.out(`${runId}: completed. Next: softflow report ${runId}`);
     }
     return Math.max(...looks.map((look) => exitCodeOfRun((look as RunLook).status)));
-  } finally {
-    abort.abort();
-    process.off('SIGINT', detach);
-  }
+  });
 }
 
 /** Where several runs are shown: below each other and redrawn, or as lines that begin with the run. */
@@ -124,6 +92,3 @@ function openBoard(
   };
   return { of: () => ({ update, end() {} }) };
 }
-
-export const howToReach = (runId: string): string =>
-  `  watch it   softflow watch ${runId}\n  pause it   softflow pause ${runId}\n  stop it    softflow stop ${runId}`;

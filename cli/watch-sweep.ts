@@ -2,13 +2,14 @@ import { relative } from 'node:path';
 import { settingsText } from '../client/sweep-ranking.ts';
 import type { SweepLook } from '../client/sweeps.ts';
 import type { SweepStatus } from '../workflows/sweep-state.ts';
+import { detached, lookOrReconnect, untilCtrlC } from './detach.ts';
 import { EXIT } from './exit-codes.ts';
 import { type FollowOptions, follow, redrawing, type Show } from './follow-run.ts';
 import { formatNumber } from './format.ts';
 import type { Session } from './session.ts';
 import { renderSweep, sweepEventLine, sweepEvents } from './sweep-view.ts';
 import { oneLine, sanitize, type Terminal } from './terminal.ts';
-import { howToReach, writeView } from './watch-run.ts';
+import { writeView } from './watch-run.ts';
 
 /** Shows a sweep's ranking until its end, or until Ctrl-C: then it says how to watch and to stop it, and the sweep goes on. */
 export async function watchSweep(
@@ -17,26 +18,12 @@ export async function watchSweep(
   options: { json?: boolean },
   terminal: Terminal,
 ): Promise<number> {
-  const abort = new AbortController();
-  const detach = () => abort.abort();
-  process.once('SIGINT', detach);
-  try {
-    const last = await follow(() => lookAt(session, sweepId), showOf(terminal, options), { signal: abort.signal });
-    if (!last || abort.signal.aborted) return detached(sweepId, options, terminal);
-    return await ended(session, last.status, options, terminal);
-  } finally {
-    process.off('SIGINT', detach);
-  }
-}
-
-/** A server that did not answer may be elsewhere the next time. */
-async function lookAt(session: Session, sweepId: string): Promise<SweepLook> {
-  try {
-    return await (await session.sweeps()).look(sweepId);
-  } catch (error) {
-    await session.reconnect().catch(() => {});
-    throw error;
-  }
+  return untilCtrlC(async (signal) => {
+    const look = async (): Promise<SweepLook> => (await session.sweeps()).look(sweepId);
+    const last = await follow(() => lookOrReconnect(session, look), showOf(terminal, options), { signal });
+    if (!last || signal.aborted) return detached({ sweepId }, options.json === true, terminal);
+    return ended(session, last.status, options, terminal);
+  });
 }
 
 function showOf(terminal: Terminal, { json = false }: FollowOptions): Show<SweepLook> {
@@ -77,12 +64,4 @@ export function printBest({ runs, best, metric, sweepId }: SweepStatus, folder: 
   terminal.out(`Best of ${sweepId}: ${best} (${oneLine(settingsText(run.settings), 200)})${value}`);
   terminal.out(`Written: ${relative(process.cwd(), folder)}`);
   terminal.out(`Next: softflow promote ${best}`);
-}
-
-function detached(sweepId: string, { json }: { json?: boolean }, terminal: Terminal): number {
-  if (json) terminal.out(JSON.stringify({ event: 'detached', sweepId }));
-  terminal.err('');
-  terminal.err(`Detached; ${sweepId} goes on.`);
-  terminal.err(howToReach(sweepId));
-  return EXIT.detached;
 }

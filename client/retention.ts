@@ -1,10 +1,9 @@
 import type { ReleaseParams, StepName } from '../activities/contracts.ts';
 import type { Store } from '../artifacts/store.ts';
 import { type RunConfig, RunConfigSchema } from '../workflows/run-config.ts';
-import type { RunPhase, RunStatus, StepStatus } from '../workflows/run-state.ts';
+import { hasEnded, type RunStatus, type StepStatus } from '../workflows/run-state.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-const ENDED: ReadonlySet<RunPhase> = new Set(['completed', 'stopped', 'failed', 'cancelled']);
 /** What a run hands out, which stays whatever its retention says. */
 const HANDED_OUT: ReadonlySet<StepName> = new Set(['release', 'renderReport']);
 
@@ -37,7 +36,7 @@ async function expiredOf(
 ): Promise<(step: StepStatus) => boolean> {
   const { success, data: config } = RunConfigSchema.safeParse((await store.readRunRecord(runId, 'config'))?.value);
   const { phase, steps } = value as RunStatus;
-  if (!success || !ENDED.has(phase)) return () => false;
+  if (!success || !hasEnded({ phase })) return () => false;
   const endedAt = (await store.runRecordTime(runId, 'status', n)) ?? now;
   const isOld = now - endedAt > (config.retention.days ?? Number.POSITIVE_INFINITY) * DAY_MS;
   const epochs = await epochsToLetGo(store, config, steps);

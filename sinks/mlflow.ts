@@ -1,7 +1,8 @@
 import type { RunStatus } from '../workflows/run-state.ts';
+import { hasEnded } from '../workflows/run-state.ts';
 import { sendJson } from './http.ts';
 import { newScalars, type Scalar, type ScalarCursor } from './run-scalars.ts';
-import { hasEnded, type RecordedRun, type Sink } from './sink.ts';
+import type { RecordedRun, Sink } from './sink.ts';
 
 interface MlflowCursor {
   mlflowRun: string;

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { RunConfig } from '../workflows/run-config.ts';
+import { hasEnded } from '../workflows/run-state.ts';
 import { sendJson } from './http.ts';
-import { hasEnded, type RecordedRun, type Sink } from './sink.ts';
+import type { RecordedRun, Sink } from './sink.ts';
 
 type Sent = 'START' | 'COMPLETE' | 'FAIL' | 'ABORT';
 interface LineageCursor {

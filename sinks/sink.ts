@@ -24,9 +24,3 @@ export interface Sink<Cursor = unknown> {
   /** @returns the cursor after the report */
   report(run: RecordedRun, cursor: Cursor | undefined, signal: AbortSignal): Promise<Cursor>;
 }
-
-const ENDED: readonly RunStatus['phase'][] = ['completed', 'failed', 'stopped', 'cancelled'];
-
-export function hasEnded({ phase }: RunStatus): boolean {
-  return ENDED.includes(phase);
-}

@@ -2,9 +2,10 @@ import type { StartRecord } from '../activities/run-records.ts';
 import type { Store } from '../artifacts/store.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import type { RunStatus } from '../workflows/run-state.ts';
+import { hasEnded } from '../workflows/run-state.ts';
 import { mlflowSink } from './mlflow.ts';
 import { openLineageSink } from './openlineage.ts';
-import { hasEnded, type RecordedRun, type Sink } from './sink.ts';
+import type { RecordedRun, Sink } from './sink.ts';
 import { tensorBoardSink } from './tensorboard.ts';
 
 /** A sink that does not answer holds a run up for so long, */

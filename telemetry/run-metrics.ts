@@ -1,13 +1,12 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { RunRecord } from '../activities/run-records.ts';
-import type { RunStatus } from '../workflows/run-state.ts';
+import { ENDED_PHASES, hasEnded, type RunStatus } from '../workflows/run-state.ts';
 
 /** The last figures of an ended run stay long enough to be scraped a few times. */
 const KEPT_AFTER_END_MS = 15 * 60_000;
 /** A run whose next record went to another worker would otherwise stay for ever. */
 const KEPT_MS = 7 * 24 * 3_600_000;
 const MAX_RUNS = 200;
-const ENDED: readonly RunStatus['phase'][] = ['completed', 'failed', 'stopped', 'cancelled'];
 
 interface Recorded {
   status: RunStatus;
@@ -37,7 +36,7 @@ export class RunMetrics {
       labelNames: ['step', 'state'],
       registers,
     });
-    for (const phase of ENDED) this.#ended.inc({ phase }, 0);
+    for (const phase of ENDED_PHASES) this.#ended.inc({ phase }, 0);
     const gauge = (name: string, help: string, value: (recorded: Recorded) => number | undefined) =>
       this.#gauge(registry, name, help, value);
     gauge('softflow_run_record_timestamp_seconds', 'When the run was last recorded.', ({ atMs }) => atMs / 1000);
@@ -81,10 +80,6 @@ export class RunMetrics {
       if (Date.now() - atMs > (hasEnded(status) ? KEPT_AFTER_END_MS : KEPT_MS)) this.#recorded.delete(run);
     return this.#recorded;
   }
-}
-
-function hasEnded({ phase }: RunStatus): boolean {
-  return ENDED.includes(phase);
 }
 
 function epochsOf({ sft, curriculum }: RunStatus): number {

@@ -78,6 +78,12 @@ export type RunPhase =
   | 'failed'
   | 'cancelled';
 
+/** Phases that a run or sweep comes out of only by being taken up again. */
+export const ENDED_PHASES = ['completed', 'failed', 'stopped', 'cancelled'] as const satisfies readonly RunPhase[];
+
+export const hasEnded = ({ phase }: { phase: RunPhase }): boolean =>
+  (ENDED_PHASES as readonly RunPhase[]).includes(phase);
+
 /** Where a run may end for now: a part of the method that is done, or a round of the curriculum. */
 export type Border = 'encode' | 'sft' | 'self-distil' | 'test-sft' | number;
 

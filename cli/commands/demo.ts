@@ -2,6 +2,7 @@ import { join, relative } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import { packageRoot } from '../../setup/paths.ts';
 import { loadConfigFile } from '../config-file.ts';
+import { untilCtrlC } from '../detach.ts';
 import type { DisturbedRun } from '../disturbed-run.ts';
 import { EXIT } from '../exit-codes.ts';
 import { followRun } from '../follow-run.ts';
@@ -34,11 +35,8 @@ async function killDemo(recipe: string, options: DemoOptions, terminal: Terminal
   const { config, file } = loadConfigFile(recipe, { overrides: options.set });
   await runSetup({ ...setupNeeds(config), temporal: true }, terminal);
   const { releasedDigests, runDisturbed } = await import('../disturbed-run.ts');
-  const abort = new AbortController();
-  const stop = () => abort.abort();
-  process.once('SIGINT', stop);
-  const following = { signal: abort.signal, ...(options.json ? { json: true } : {}) };
-  try {
+  return untilCtrlC(async (signal) => {
+    const following = { signal, ...(options.json ? { json: true } : {}) };
     terminal.err(`1 of 2: ${config.name}, its worker and trainer killed at ${kills} random moments`);
     const disturbed = await runDisturbed(config, { kills, ...following }, terminal);
     if (!disturbed) return EXIT.detached;
@@ -47,15 +45,13 @@ async function killDemo(recipe: string, options: DemoOptions, terminal: Terminal
     try {
       const runId = await session.runs.start(config, { recipe: relative(process.cwd(), file) });
       const last = await followRun(() => session.runs.look(runId), terminal, following);
-      if (abort.signal.aborted || !last) return EXIT.detached;
+      if (signal.aborted || !last) return EXIT.detached;
       const digests = await releasedDigests(session.store, last.status);
       return report(disturbed, { runId, digests }, options, terminal);
     } finally {
       await session.close();
     }
-  } finally {
-    process.off('SIGINT', stop);
-  }
+  });
 }
 
 function parseKills(text: string): number {

@@ -2,13 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SoftflowError } from '../../errors.ts';
 import { devPaths } from '../../workers/dev-state.ts';
 import type { LogLine } from '../../workers/log-lines.ts';
-import type { StepStatus } from '../../workflows/run-state.ts';
+import { hasEnded, type StepStatus } from '../../workflows/run-state.ts';
+import { untilCtrlC } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { RunLog } from '../run-log.ts';
 import { openSession, type Session, STATE_FOLDER } from '../session.ts';
 import { suggest } from '../suggest.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
-import { ended, isAlive } from '../watch-run.ts';
+import { isAlive } from '../watch-run.ts';
 
 export interface LogsOptions {
   step?: string;
@@ -44,19 +45,14 @@ const OWN_WORKERS = 'Workers that you start yourself log to their error output.'
 
 /** Prints what is added until the run has ended, or until Ctrl-C; the run is not touched. */
 async function follow(session: Session, run: string, print: () => number): Promise<void> {
-  const abort = new AbortController();
-  const stop = () => abort.abort();
-  process.once('SIGINT', stop);
-  try {
-    while (!abort.signal.aborted) {
+  await untilCtrlC(async (signal) => {
+    while (!signal.aborted) {
       const look = await session.runs.look(run);
       print();
-      if (ended(look.status) || !isAlive(look)) break;
-      await sleep(POLL_MS, undefined, { signal: abort.signal }).catch(() => {});
+      if (hasEnded(look.status) || !isAlive(look)) break;
+      await sleep(POLL_MS, undefined, { signal }).catch(() => {});
     }
-  } finally {
-    process.off('SIGINT', stop);
-  }
+  });
 }
 
 /** `sft-2-train` stands for the key that it has in this run, `trainEpoch` for every step of that kind. */

@@ -2,13 +2,15 @@ import { relative } from 'node:path';
 import { digestOf } from '../../artifacts/canonical-json.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
+import { hasEnded } from '../../workflows/run-state.ts';
 import { loadConfigFile } from '../config-file.ts';
+import { howToReach } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findWork } from '../find-work.ts';
 import { openSession, type Session } from '../session.ts';
-import { runSetup, setupNeeds } from '../setup-run.ts';
+import { startAndShow } from '../start-work.ts';
 import type { Terminal } from '../terminal.ts';
-import { ended, howToReach, isAlive, watchRun, watchRuns } from '../watch-run.ts';
+import { isAlive, watchRun, watchRuns } from '../watch-run.ts';
 import { watchSweep } from '../watch-sweep.ts';
 import { presentSweep } from './sweep.ts';
 
@@ -25,17 +27,12 @@ export async function run(recipe: string, options: RunOptions, terminal: Termina
   const overrides = [...options.set, ...(options.name === undefined ? [] : [`name=${options.name}`])];
   const { config, file } = loadConfigFile(recipe, { overrides });
   config.tags = [...new Set([...config.tags, ...options.tag])];
-  const { configuredTarget } = await import('../../client/connect.ts');
-  if (!configuredTarget()) await runSetup({ ...setupNeeds(config), temporal: true }, terminal);
-  const session = await openSession({ server: 'start' });
-  try {
+  return startAndShow(config, terminal, async (session) => {
     const active = await findActive(session, config);
     if (active) terminal.err(`This recipe is running already as ${active}; showing that run.`);
     const runId = active ?? (await session.runs.start(config, { recipe: relative(process.cwd(), file) }));
-    return await present(session, runId, options, terminal);
-  } finally {
-    await session.close();
-  }
+    return () => present(session, runId, options, terminal);
+  });
 }
 
 /** How many of the newest runs are looked at for one that does the same. */
@@ -58,18 +55,15 @@ export async function resume(
   options: { detach?: boolean; json?: boolean },
   terminal: Terminal,
 ): Promise<number> {
-  const session = await openSession({ server: 'start' });
-  try {
+  return startAndShow(undefined, terminal, async (session) => {
     const { kind, id } = await findWork(session, name);
     const work = kind === 'sweep' ? await session.sweeps() : session.runs;
     await work.resume(id).catch((error: unknown) => {
       if (!(error instanceof SoftflowError) || error.code !== 'RUN_ACTIVE') throw error;
       terminal.err(`${id} goes on already.`);
     });
-    return await (kind === 'sweep' ? presentSweep : present)(session, id, options, terminal);
-  } finally {
-    await session.close();
-  }
+    return () => (kind === 'sweep' ? presentSweep : present)(session, id, options, terminal);
+  });
 }
 
 /** Shows runs, or a sweep, that were started before. */
@@ -83,7 +77,7 @@ export async function watch(
     const found = await Promise.all(names.map((name) => findWork(session, name)));
     for (const { kind, id } of found) {
       const look = await (kind === 'sweep' ? await session.sweeps() : session.runs).look(id);
-      if (!ended(look.status) && !isAlive(look)) throw notAlive(session, id);
+      if (!hasEnded(look.status) && !isAlive(look)) throw notAlive(session, id);
     }
     const [first = '', ...others] = [...new Set(found.map(({ id }) => id))];
     const sweep = found.find(({ kind }) => kind === 'sweep');

@@ -3,7 +3,7 @@ import { ranked } from '../../client/sweep-ranking.ts';
 import type { Sweeps } from '../../client/sweeps.ts';
 import { SoftflowError } from '../../errors.ts';
 import { align } from '../../report/format.ts';
-import type { RunStatus } from '../../workflows/run-state.ts';
+import { hasEnded, type RunStatus } from '../../workflows/run-state.ts';
 import type { SweepStatus } from '../../workflows/sweep-state.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findWork, type Work } from '../find-work.ts';
@@ -13,7 +13,7 @@ import { hasStore, openSession, type Session } from '../session.ts';
 import { suggest } from '../suggest.ts';
 import { renderSweep } from '../sweep-view.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
-import { ended, writeView } from '../watch-run.ts';
+import { writeView } from '../watch-run.ts';
 
 const LISTED = 20;
 
@@ -40,7 +40,7 @@ export async function status(name: string, options: { json?: boolean }, terminal
 
 async function lookAtRun(session: Session, runId: string, { columns, paint }: Terminal) {
   const look = await session.runs.look(runId);
-  if (ended(look.status)) await writeView(session, runId);
+  if (hasEnded(look.status)) await writeView(session, runId);
   return { look, lines: renderRun(look, columns, paint) };
 }
 

@@ -2,12 +2,13 @@ import { relative } from 'node:path';
 import { SoftflowError } from '../../errors.ts';
 import { durationMs } from '../../workflows/duration.ts';
 import type { SweepPlan } from '../../workflows/sweep-state.ts';
+import { howToReach } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
-import { openSession, type Session } from '../session.ts';
-import { runSetup, setupNeeds } from '../setup-run.ts';
+import type { Session } from '../session.ts';
+
+import { startAndShow } from '../start-work.ts';
 import { loadGrid } from '../sweep-grid.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
-import { howToReach } from '../watch-run.ts';
 import { watchSweep } from '../watch-sweep.ts';
 
 /** How a grid is gone through; shared with schedules. */
@@ -32,16 +33,11 @@ export async function sweep(recipe: string, options: SweepOptions, terminal: Ter
   const { config, file, runs } = loadGrid(recipe, options.grid, { overrides });
   const plan = planOf(runs, options);
   config.tags = [...new Set([...config.tags, ...options.tag])];
-  const { configuredTarget } = await import('../../client/connect.ts');
-  if (!configuredTarget()) await runSetup({ ...setupNeeds(config), temporal: true }, terminal);
-  const session = await openSession({ server: 'start' });
-  try {
+  return startAndShow(config, terminal, async (session) => {
     const sweeps = await session.sweeps();
     const sweepId = await sweeps.start(config, plan, { recipe: relative(process.cwd(), file) });
-    return await presentSweep(session, sweepId, options, terminal);
-  } finally {
-    await session.close();
-  }
+    return () => presentSweep(session, sweepId, options, terminal);
+  });
 }
 
 /** @throws SoftflowError `USAGE` */
