@@ -37,16 +37,20 @@ const generating = { ...tensor, prompt: PromptSchema, lora: LoraSchema, generati
 const SourcesSchema = z.object({ model: ModelSchema, data: z.object({ digest: DigestSchema }) });
 const LineageStepSchema = z.object({ id: z.string(), label: z.string(), step: z.string(), key: DigestSchema });
 
+/** In every step's parameters: an attempt's name, which gives the step a key of its own. */
+const stepParams = <Shape extends z.ZodRawShape>(shape: Shape) =>
+  z.strictObject({ ...shape, attempt: z.string().optional() });
+
 /** What each step's activity takes; the border of a process is crossed before it. */
 const PARAMS: Record<StepName, z.ZodType> = {
-  prepareData: z.strictObject({
+  prepareData: stepParams({
     data: z.looseObject({}),
     digest: DigestSchema,
     snapshot: z.object({ interactions: ArtifactRefSchema, items: ArtifactRefSchema }).optional(),
     seed: count,
   }),
-  encodeTitles: z.strictObject({ ...tensor, tileRows: z.int().positive() }),
-  trainEpoch: z.strictObject({
+  encodeTitles: stepParams({ ...tensor, tileRows: z.int().positive() }),
+  trainEpoch: stepParams({
     ...tensor,
     stage: z.enum(['sft', 'soft']),
     epoch: z.int().positive(),
@@ -59,11 +63,11 @@ const PARAMS: Record<StepName, z.ZodType> = {
     lossAverage: z.enum(['batch', 'microBatch']),
     seed: count,
   }),
-  selfDistill: z.strictObject(generating),
-  measureDistance: z.strictObject({ ...generating, prompts: z.int().positive() }),
-  evaluate: z.strictObject({ ...generating, ks: z.array(z.int().positive()) }),
-  evaluatePopularity: z.strictObject({ ks: z.array(z.int().positive()) }),
-  release: z.strictObject({
+  selfDistill: stepParams(generating),
+  measureDistance: stepParams({ ...generating, prompts: z.int().positive() }),
+  evaluate: stepParams({ ...generating, ks: z.array(z.int().positive()) }),
+  evaluatePopularity: stepParams({ ks: z.array(z.int().positive()) }),
+  release: stepParams({
     config: z.looseObject({}),
     sources: SourcesSchema,
     steps: z.array(LineageStepSchema),
@@ -71,7 +75,7 @@ const PARAMS: Record<StepName, z.ZodType> = {
     ks: z.array(z.int().positive()),
     curriculum: z.array(z.looseObject({ epoch: z.int() })),
   }),
-  renderReport: z.strictObject({ release: DigestSchema, runId: z.string(), name: z.string() }),
+  renderReport: stepParams({ release: DigestSchema, runId: z.string(), name: z.string() }),
 };
 
 const CircumstancesSchema = z.strictObject({

@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import { suggest } from '../client/suggest.ts';
 import {
   type ConfigPath,
   configJsonSchema,
@@ -9,7 +10,6 @@ import {
   variantKeys,
 } from './config-schema.ts';
 import { namesSecret } from './config-secrets.ts';
-import { suggest } from './suggest.ts';
 
 /** One thing wrong with a config: where in it, and what to do about it. */
 export interface Fault {

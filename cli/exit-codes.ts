@@ -25,6 +25,7 @@ const BY_CODE: [prefix: string, code: number][] = [
   ['RUN_NOT_FOUND', EXIT.usage],
   ['RUN_AMBIGUOUS', EXIT.usage],
   ['SCHEDULE_', EXIT.usage],
+  ['PART_UNKNOWN', EXIT.usage],
   ['RELEASE_NOT_FOUND', EXIT.usage],
   ['RELEASE_AMBIGUOUS', EXIT.usage],
   ['RECIPE_EXISTS', EXIT.usage],

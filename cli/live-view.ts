@@ -1,6 +1,6 @@
 import type { Progress } from '../activities/contracts.ts';
 import { STAGES, type StageProgress, stageState } from '../client/run-stages.ts';
-import type { RunStatus, Stage, StepStatus } from '../workflows/run-state.ts';
+import { hasEnded, type RunStatus, type Stage, type StepStatus } from '../workflows/run-state.ts';
 import { formatNumber, formatSeconds, progressBar } from './format.ts';
 import { oneLine, type Paint } from './terminal.ts';
 
@@ -25,7 +25,7 @@ export function renderRun(run: LiveRun, columns: number, paint: Paint, stages: r
   const { status } = run;
   const width = Math.max(columns - 1, 40);
   const elapsed = run.elapsedSeconds === undefined ? '' : `  ${formatSeconds(run.elapsedSeconds)}`;
-  const lines = [paint.bold(oneLine(`${status.runId}  ${status.phase}${elapsed}`, width))];
+  const lines = [paint.bold(oneLine(`${status.runId}  ${phaseText(status)}${elapsed}`, width))];
   for (const stage of stages) {
     const state = stageState(stage, status);
     const line = `${MARKS[state]} ${stage.padEnd(LABEL_WIDTH)}${stageDetail(stage, state, run)}`;
@@ -38,6 +38,10 @@ export function renderRun(run: LiveRun, columns: number, paint: Paint, stages: r
   if (notice) lines.push(paint.yellow(clip(`  ${oneLine(notice, width)}`, width)));
   return lines;
 }
+
+/** `running until self-distil`, where the run is to stop. */
+const phaseText = ({ phase, lastStep }: RunStatus): string =>
+  lastStep && !lastStep.reached && !hasEnded({ phase }) ? `${phase} until ${lastStep.id}` : phase;
 
 /** One run among several: its head, what is at work, its figures. */
 export const renderShort = (run: LiveRun, columns: number, paint: Paint): string[] =>

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
+import { suggest } from '../client/suggest.ts';
 import type { Mapping } from '../datasets/inspect/mapping.ts';
 import { SoftflowError } from '../errors.ts';
 import { packageRoot } from '../setup/paths.ts';
-import { suggest } from './suggest.ts';
 import { oneLine } from './terminal.ts';
 
 /** The schema beside a recipe, which an editor reads. */

@@ -1,6 +1,17 @@
 import { Option } from 'commander';
-import type { RunOptions } from './commands/run.ts';
+import { STAGES } from '../workflows/run-state.ts';
+import type { ResumeOptions, RunOptions } from './commands/run.ts';
 import { collect, jsonOption, type Registry, setOption } from './register.ts';
+
+/** A stage, which Tab completes, or a single step such as `sft-2-train`. */
+function stepOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  // Not `choices()`, which would refuse single steps.
+  option.argChoices = [...STAGES];
+  return option;
+}
+const untilOption = () =>
+  stepOption('--until <step>', 'stop once this stage or step (sft-2-train) is done; resume goes on from there');
 
 /** Commands that start runs, show them and steer them. */
 export function addRunCommands({ command, run, terminal }: Registry): void {
@@ -9,11 +20,13 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
     'run a recipe and show it live; Ctrl-C detaches and the run goes on',
     'softflow run recipes/demo.yaml',
     'softflow run my.yaml -s soft.curriculumAlpha=10 --name my-run --tag nightly',
+    'softflow run my.yaml --until self-distil',
     'softflow run my.yaml --detach --json',
   )
     .addOption(setOption())
     .option('--name <name>', 'name of the run; its id begins with it')
     .addOption(new Option('--tag <tag>', 'tag the run; may be given many times').argParser(collect).default([], 'none'))
+    .addOption(untilOption())
     .option('--detach', 'start the run and return')
     .addOption(jsonOption())
     .action(
@@ -28,11 +41,21 @@ export function addRunCommands({ command, run, terminal }: Registry): void {
     'take up a run or sweep that was paused, stopped or has failed, from its last checkpoint',
     'softflow resume latest',
     'softflow resume demo-3f2a --detach',
+    'softflow resume latest --until sft',
+    'softflow resume latest --from curriculum',
+    'softflow resume latest --from soft-2-train --until soft-2-validate',
   )
+    .addOption(
+      stepOption(
+        '--from <step>',
+        'compute this stage or step (sft-2-train) and every later one once more; what was there is kept',
+      ),
+    )
+    .addOption(untilOption())
     .option('--detach', 'resume the run and return')
     .addOption(jsonOption())
     .action(
-      run(async (name: string, options: { detach?: boolean; json?: boolean }) => {
+      run(async (name: string, options: ResumeOptions) => {
         const { resume } = await import('./commands/run.ts');
         return resume(name, options, terminal);
       }),

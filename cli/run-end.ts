@@ -10,8 +10,11 @@ import { oneLine, sanitize, type Terminal } from './terminal.ts';
 /** What people want of a run's folder, in the order in which they want it. */
 const FILES = ['report.html', 'metrics.json', 'adapter', 'run.json', 'telemetry.json'];
 
-/** Exit code of a command that waited for a run: whether it reached its end. */
-export const exitCodeOfRun = ({ phase }: RunStatus): number => (phase === 'completed' ? EXIT.ok : EXIT.failed);
+/** Exit code of a command that waited for a run: whether it came as far as it was to. */
+export const exitCodeOfRun = (status: RunStatus): number =>
+  status.phase === 'completed' || stoppedAsAsked(status) ? EXIT.ok : EXIT.failed;
+
+const stoppedAsAsked = ({ phase, lastStep }: RunStatus): boolean => phase === 'stopped' && lastStep?.reached === true;
 
 export interface Written {
   /** The run's folder. */
@@ -28,8 +31,13 @@ export function printEnd(status: RunStatus, written: Written, terminal: Terminal
   } else printUnfinished(status, terminal);
 }
 
-function printUnfinished({ runId, phase, error }: RunStatus, terminal: Terminal): void {
+function printUnfinished(status: RunStatus, terminal: Terminal): void {
+  const { runId, phase, error, lastStep } = status;
   const id = oneLine(runId, 80);
+  if (lastStep && stoppedAsAsked(status)) {
+    terminal.out(`${id}: stopped after ${oneLine(lastStep.id, 80)}, as asked. Next: softflow resume ${id}`);
+    return;
+  }
   if (phase === 'failed') {
     const { code, message } = error ?? { code: 'FAILED', message: 'The run failed.' };
     terminal.err(`${terminal.paint.red('error')} ${sanitize(code)}: ${sanitize(message)}`);

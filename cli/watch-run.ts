@@ -1,5 +1,5 @@
 import type { RunLook } from '../client/runs.ts';
-import { hasEnded } from '../workflows/run-state.ts';
+import { hasEnded, type RunStatus } from '../workflows/run-state.ts';
 import { detached, lookOrReconnect, untilCtrlC } from './detach.ts';
 import { followRun, openLog, type Show } from './follow-run.ts';
 import { type LiveRun, renderShort } from './live-view.ts';
@@ -30,7 +30,7 @@ export async function watchRun(
   const last = await untilCtrlC((signal) => followRun(() => lookAt(session, runId), terminal, { ...options, signal }));
   if (!last || !hasEnded(last.status)) return detached({ runId }, options.json === true, terminal);
   const folder = await writeView(session, runId);
-  if (options.json) terminal.out(JSON.stringify({ event: 'end', runId, phase: last.status.phase, folder }));
+  if (options.json) terminal.out(endEvent(last.status, folder));
   else printEnd(last.status, { folder, ...(await recipeOf(session, runId)) }, terminal);
   return exitCodeOfRun(last.status);
 }
@@ -60,13 +60,16 @@ export async function watchRuns(
     for (const [i, look] of looks.entries()) {
       const folder = await writeView(session, runIds[i] as string);
       const { runId, phase } = (look as RunLook).status;
-      if (options.json) terminal.out(JSON.stringify({ event: 'end', runId, phase, folder }));
+      if (options.json) terminal.out(endEvent((look as RunLook).status, folder));
       else if (phase !== 'completed') printEnd((look as RunLook).status, { folder }, terminal);
       else terminal.out(`${runId}: completed. Next: softflow report ${runId}`);
     }
     return Math.max(...looks.map((look) => exitCodeOfRun((look as RunLook).status)));
   });
 }
+
+const endEvent = ({ runId, phase, lastStep }: RunStatus, folder: string): string =>
+  JSON.stringify({ event: 'end', runId, phase, ...(lastStep ? { lastStep } : {}), folder });
 
 /** Where several runs are shown: below each other and redrawn, or as lines that begin with the run. */
 function openBoard(

@@ -1,19 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import type { Client, WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import type { Progress } from '../activities/contracts.ts';
-import type { StartRecord } from '../activities/run-records.ts';
-import { readRunSources } from '../artifacts/run-sources.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import { priorityOf } from '../workflows/priority.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
-import { plannedSteps } from '../workflows/run-plan.ts';
-import { initialState, type RunStatus, toStatus } from '../workflows/run-state.ts';
+import type { Attempt, RunStatus } from '../workflows/run-state.ts';
 import type { softWorkflow } from '../workflows/soft-workflow.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
+import { dataIsGone, type RunPart, requireSense, type StepRange, stepRange } from './run-part.ts';
+import { RunRecords } from './run-records.ts';
+import { active, completed, notEnded, refusedAsActive, waiting } from './run-refusals.ts';
 import { searchAttributes } from './search-attributes.ts';
 import { type Moved, movedSteps } from './step-moves.ts';
-import { closed, ENDED_AS, elapsed, isError } from './workflow-end.ts';
+import { closed, ENDED_AS, elapsed, isError, reopened } from './workflow-end.ts';
 
 export interface RunsOptions {
   /** Absent where only the store can be asked. */
@@ -23,6 +23,13 @@ export interface RunsOptions {
   taskQueue?: string;
   /** For tests: how soon a silent worker counts as lost. */
   heartbeatTimeoutSeconds?: number;
+}
+
+export interface StartOptions {
+  /** What the person named, e.g. `recipes/demo.yaml`. */
+  recipe?: string;
+  /** Stage or step after which the run stops. */
+  until?: string;
 }
 
 /** A run at one moment. */
@@ -35,9 +42,10 @@ export interface RunLook extends Moved {
   notice?: string;
 }
 
-const KIND = { config: 'config', start: 'start', status: 'status' } as const;
 /** A record's name has 64 characters at most. */
 const NAME_LENGTH = 55;
+/** Of every run. */
+const FIRST_STEP = 'prepare';
 const QUERY_TIMEOUT_MS = 3000;
 /** Temporal's packages are loaded once a server is asked: most of a command's start-up, and the store needs none of them. */
 const messages = () => import('../workflows/messages.ts');
@@ -46,48 +54,51 @@ const messages = () => import('../workflows/messages.ts');
 export class Runs {
   readonly #client: Client | undefined;
   readonly #store: Store;
+  readonly #records: RunRecords;
   readonly #taskQueue: string;
   readonly #heartbeatTimeoutSeconds: number | undefined;
 
   constructor({ client, store, taskQueue = DEFAULT_TASK_QUEUE, heartbeatTimeoutSeconds }: RunsOptions) {
     this.#client = client;
     this.#store = store;
+    this.#records = new RunRecords(store);
     this.#taskQueue = taskQueue;
     this.#heartbeatTimeoutSeconds = heartbeatTimeoutSeconds;
   }
 
-  /** Starts a run and returns its id, `<name>-<8 hex digits>`. */
-  async start(config: RunConfig, { recipe }: { recipe?: string } = {}): Promise<string> {
+  /**
+   * Starts a run and returns its id, `<name>-<8 hex digits>`.
+   *
+   * @param options.until stage or step after which it stops
+   * @throws SoftflowError `PART_UNKNOWN`
+   */
+  async start(config: RunConfig, { recipe, until }: StartOptions = {}): Promise<string> {
+    const range = stepRange(config, until === undefined ? {} : { until });
     const runId = `${config.name.slice(0, NAME_LENGTH)}-${randomBytes(4).toString('hex')}`;
-    const record: StartRecord = {
-      createdAt: new Date().toISOString(),
-      tags: config.tags,
-      ...(recipe === undefined ? {} : { recipe }),
-    };
-    await this.#store.putRunRecord(runId, KIND.config, config);
-    await this.#store.putRunRecord(runId, KIND.start, record);
-    await this.#startWorkflow(runId, config);
+    await this.#records.begin(runId, config, recipe);
+    await this.#startWorkflow(runId, config, range);
     return runId;
   }
 
   /**
    * Takes up a run that was paused, stopped, cancelled, terminated or has failed: what is done is reused, what is half
-   * done goes on from its last checkpoint.
+   * done goes on from its last checkpoint. With `from` everything from there on is computed once more, also of a run
+   * that is completed; with `until` the run stops there.
    *
-   * @throws SoftflowError `RUN_NOT_FOUND`, `RUN_ACTIVE`, `RUN_COMPLETED`
+   * @throws SoftflowError `RUN_NOT_FOUND`, `RUN_ACTIVE`, `RUN_COMPLETED`, `PART_UNKNOWN`, `PART_REFUSED`
    */
-  async resume(runId: string): Promise<void> {
-    const { phase } = (await this.look(runId)).status;
+  async resume(runId: string, part: RunPart = {}): Promise<void> {
+    const { status } = await this.look(runId);
+    const config = (await this.config(runId)) as RunConfig;
+    const range = stepRange(config, part);
     const open = (await this.#describe(runId))?.status.name === 'RUNNING';
+    if (open && range.from !== undefined) throw notEnded(runId, range.from);
+    if (!open && status.phase === 'waiting') throw waiting(runId);
+    if (!open && status.phase === 'completed' && range.from === undefined) throw completed(runId);
+    requireSense(config, status, range);
     // The workflow itself knows whether it is paused; what the store says last may be older.
-    if (open)
-      await this.#update((handle, { resumeUpdate }) => handle.executeUpdate(resumeUpdate), runId).catch(
-        refusedAsActive(runId),
-      );
-    else if (phase === 'waiting') throw waiting(runId);
-    else if (phase === 'completed')
-      throw new SoftflowError('RUN_COMPLETED', `Run ${runId} is completed; start another run for other settings.`);
-    else await this.#startWorkflow(runId, (await this.config(runId)) as RunConfig);
+    if (open) await this.#goOn(runId, range);
+    else await this.#startWorkflow(runId, config, { ...range, ...(await this.#attempts(runId, range)) });
   }
 
   /** Stops at the next micro-batch or tile and holds the run there. @throws SoftflowError `UPDATE_REFUSED` */
@@ -129,7 +140,7 @@ export class Runs {
    */
   async look(runId: string): Promise<RunLook> {
     const description = await this.#describe(runId);
-    const recorded = await this.#recorded(runId);
+    const recorded = await this.#records.status(runId);
     if (!description) return this.#fromStore(runId, recorded);
     const phase = ENDED_AS[description.status.name];
     if (phase) return { status: closed(recorded, phase, description), progress: [], ...elapsed(description) };
@@ -138,40 +149,31 @@ export class Runs {
     const { payloadCodecs } = this.#requireClient().options.loadedDataConverter;
     const { progress, notice } = await pendingActivities(description, payloadCodecs);
     const hint = live ? notice : silenceOf(description);
-    const status = live ?? recorded;
+    const status = live ?? reopened(recorded);
     const moved = await movedSteps(this.#store, status);
     return { status, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}), ...moved };
   }
 
   /** The resolved config of a run. @throws SoftflowError `RUN_NOT_FOUND` */
-  async config(runId: string): Promise<unknown> {
-    const record = await this.#store.readRunRecord(runId, KIND.config);
-    if (record) return record.value;
-    throw await this.#notFound(runId);
+  config(runId: string): Promise<unknown> {
+    return this.#records.config(runId);
   }
 
   /** Ids of all runs, newest first. */
-  async list(): Promise<string[]> {
-    const known = await Promise.all((await this.#store.listRuns()).map((runId) => this.#createdAt(runId)));
-    // A retrain that ended before it trained has a record, and no run.
-    const runs = known.filter(({ createdAt }) => createdAt !== undefined) as { runId: string; createdAt: string }[];
-    return runs.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1)).map(({ runId }) => runId);
+  list(): Promise<string[]> {
+    return this.#records.list();
   }
 
   /** `latest`, an id, or the beginning of one, made into an id. @throws SoftflowError `RUN_NOT_FOUND`, `RUN_AMBIGUOUS` */
-  async find(name: string): Promise<string> {
-    const runs = await this.list();
-    if (name === 'latest' && runs[0]) return runs[0];
-    const matches = runs.includes(name) ? [name] : runs.filter((runId) => runId.startsWith(name));
-    if (matches.length === 1 && matches[0]) return matches[0];
-    if (matches.length === 0) throw await this.#notFound(name);
-    throw new SoftflowError(
-      'RUN_AMBIGUOUS',
-      `"${name}" fits several runs: ${matches.join(', ')}. Write more of its id.`,
-    );
+  find(name: string): Promise<string> {
+    return this.#records.find(name);
   }
 
-  async #startWorkflow(runId: string, config: RunConfig): Promise<void> {
+  async #startWorkflow(
+    runId: string,
+    config: RunConfig,
+    { lastStep, attempts = [] }: StepRange & { attempts?: readonly Attempt[] },
+  ): Promise<void> {
     const heartbeatTimeoutSeconds = this.#heartbeatTimeoutSeconds;
     try {
       await this.#requireClient().workflow.start<typeof softWorkflow>('softWorkflow', {
@@ -184,7 +186,13 @@ export class Runs {
         ...(await searchAttributes(this.#requireClient(), config)),
         priority: priorityOf('manual', config.name),
         args: [
-          { config, ...(await this.#sources(runId)), ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}) },
+          {
+            config,
+            ...(await this.#sources(runId)),
+            ...(lastStep === undefined ? {} : { lastStep }),
+            ...(attempts.length > 0 ? { attempts } : {}),
+            ...(heartbeatTimeoutSeconds ? { heartbeatTimeoutSeconds } : {}),
+          },
         ],
       });
     } catch (error) {
@@ -195,8 +203,22 @@ export class Runs {
 
   /** A run of a sweep goes on with the data that the sweep was begun with. */
   async #sources(runId: string): Promise<{ sourcesOf?: string }> {
-    const { sweep } = ((await this.#store.readRunRecord(runId, KIND.start))?.value ?? {}) as Partial<StartRecord>;
-    return sweep !== undefined && (await readRunSources(this.#store, sweep)) ? { sourcesOf: sweep } : {};
+    const sweep = await this.#records.sweepOf(runId);
+    return sweep !== undefined && (await this.#records.hasCopiedData(sweep)) ? { sourcesOf: sweep } : {};
+  }
+
+  async #attempts(runId: string, { from }: StepRange): Promise<{ attempts: readonly Attempt[] }> {
+    const owner = (await this.#records.sweepOf(runId)) ?? runId;
+    if (from === FIRST_STEP && (await this.#records.hasCopiedData(owner))) throw dataIsGone(runId);
+    return { attempts: await this.#records.attempts(runId, from) };
+  }
+
+  async #goOn(runId: string, { lastStep }: StepRange): Promise<void> {
+    await this.#update(
+      (handle, { resumeUpdate }) =>
+        handle.executeUpdate(resumeUpdate, { args: lastStep === undefined ? [] : [{ lastStep }] }),
+      runId,
+    ).catch(refusedAsActive(runId));
   }
 
   async #update(
@@ -244,14 +266,6 @@ export class Runs {
     }
   }
 
-  /** The last status that the run wrote into the store, or that of a run which has just begun. */
-  async #recorded(runId: string): Promise<RunStatus> {
-    const record = await this.#store.readRunRecord(runId, KIND.status);
-    if (record) return record.value as RunStatus;
-    const config = (await this.config(runId)) as RunConfig;
-    return toStatus(runId, 'running', initialState(config.soft.curriculumAlpha, plannedSteps(config)));
-  }
-
   #fromStore(runId: string, status: RunStatus): RunLook {
     const open = ['running', 'paused', 'stopping'].includes(status.phase);
     if (!open) return { status, progress: [] };
@@ -259,19 +273,6 @@ export class Runs {
       ? `The server does not know this run any more. \`softflow resume ${runId}\` takes it up where it was.`
       : 'No Temporal server is running; this is where the run stood last.';
     return { status, progress: [], notice };
-  }
-
-  async #createdAt(runId: string): Promise<{ runId: string; createdAt: string | undefined }> {
-    const record = await this.#store.readRunRecord(runId, KIND.start);
-    return { runId, createdAt: (record?.value as StartRecord | undefined)?.createdAt };
-  }
-
-  async #notFound(name: string): Promise<SoftflowError> {
-    const runs = await this.list();
-    const known = runs.length > 0 ? `The newest are ${runs.slice(0, 5).join(', ')}.` : 'There are none yet.';
-    return new SoftflowError('RUN_NOT_FOUND', `No run "${name}" in the store ${this.#store.root}. ${known}`, {
-      details: { name, store: this.#store.root },
-    });
   }
 
   #handle(runId: string): WorkflowHandle<typeof softWorkflow> {
@@ -282,21 +283,4 @@ export class Runs {
     if (this.#client) return this.#client;
     throw new SoftflowError('TEMPORAL_UNREACHABLE', 'This needs a Temporal server, and none is connected.');
   }
-}
-
-function refusedAsActive(runId: string): (error: unknown) => never {
-  return (error) => {
-    throw error instanceof SoftflowError && error.code === 'UPDATE_REFUSED' ? active(runId) : error;
-  };
-}
-
-/** A run of a sweep is the sweep's to move. */
-function waiting(runId: string): SoftflowError {
-  const sweep = runId.replace(/-\d+$/, '');
-  const next = `\`softflow status ${sweep}\` shows them; \`softflow resume ${sweep}\` takes up a sweep that has ended.`;
-  return new SoftflowError('RUN_ACTIVE', `Run ${runId} waits for the other runs of its sweep. ${next}`);
-}
-
-function active(runId: string): SoftflowError {
-  return new SoftflowError('RUN_ACTIVE', `Run ${runId} is running already; \`softflow status ${runId}\` shows it.`);
 }

@@ -16,7 +16,7 @@ import {
 import type { sweepWorkflow } from '../workflows/sweep-workflow.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
 import { type RunLook, Runs, type RunsOptions } from './runs.ts';
-import { ENDED_AS, elapsed, isError } from './workflow-end.ts';
+import { ENDED_AS, elapsed, isError, reopened } from './workflow-end.ts';
 
 /** A sweep at one moment. */
 export interface SweepLook {
@@ -86,7 +86,7 @@ export class Sweeps {
     const { elapsedSeconds } = elapsed(description);
     if (status.name !== 'RUNNING') return { status: closedSweep(recorded, status.name), atWork: {}, elapsedSeconds };
     const live = await this.#query(sweepId);
-    const looked = await this.#lookAtRuns(live ?? recorded);
+    const looked = await this.#lookAtRuns(live ?? reopened(recorded));
     if (live) return { ...looked, elapsedSeconds };
     const notice = 'No worker answers for the workflow; the sweep waits until one is started.';
     return { ...looked, elapsedSeconds, notice };

@@ -1,5 +1,5 @@
 import type { WorkflowExecutionDescription } from '@temporalio/client';
-import type { RunPhase, RunStatus } from '../workflows/run-state.ts';
+import { hasEnded, type RunPhase, type RunStatus } from '../workflows/run-state.ts';
 
 /** What Temporal's name for the end of a workflow says of a run or sweep, unless that has said more itself. */
 export const ENDED_AS: Partial<Record<string, RunPhase>> = {
@@ -24,6 +24,13 @@ export function closed(recorded: RunStatus, phase: RunPhase, { status }: Workflo
     retryable: true,
   };
   return { ...recorded, phase, ...(phase === 'failed' ? { error } : {}) };
+}
+
+/** A last record, as the server says that the workflow is at work: what it ended as before is over. */
+export function reopened<T extends { phase: RunPhase; error?: unknown }>(recorded: T): T {
+  if (!hasEnded(recorded) && recorded.phase !== 'waiting') return recorded;
+  const { error: _, ...rest } = recorded;
+  return { ...rest, phase: 'running' } as T;
 }
 
 /** From its start to its end, or to now. */

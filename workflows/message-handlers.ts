@@ -27,8 +27,9 @@ export function handleMessages(run: Run): void {
   );
   setHandler(
     resumeUpdate,
-    () => {
+    (request) => {
       steer(run, 'resume');
+      if (request) state.lastStep = { id: request.lastStep, reached: false };
       return status();
     },
     {

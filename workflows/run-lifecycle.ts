@@ -12,7 +12,15 @@ import type { Sources } from '../activities/contracts.ts';
 import { SoftflowError } from '../errors.ts';
 import { type RunConfig, RunConfigSchema } from './run-config.ts';
 import { plannedSteps } from './run-plan.ts';
-import { type Border, initialState, type RunPhase, type RunStatus, type SoftState, toStatus } from './run-state.ts';
+import {
+  type Attempt,
+  type Border,
+  initialState,
+  type RunPhase,
+  type RunStatus,
+  type SoftState,
+  toStatus,
+} from './run-state.ts';
 import type { softWorkflow } from './soft-workflow.ts';
 import { mayGoOn, type Run, RunStopped, record } from './steps.ts';
 import { HEARTBEAT_TIMEOUT_SECONDS, MAX_HISTORY_EVENTS } from './task-queues.ts';
@@ -28,6 +36,10 @@ export interface SoftWorkflowInput {
   sweep?: string;
   until?: Border;
   sourcesOf?: string;
+  /** Id of the step after which it stops. */
+  lastStep?: string;
+  /** Its steps that are computed once more. */
+  attempts?: readonly Attempt[];
   /** Circumstances that tests shorten. */
   heartbeatTimeoutSeconds?: number;
   maxHistoryEvents?: number;
@@ -40,6 +52,8 @@ export function openRun(input: SoftWorkflowInput): Run {
   const config = parseConfig(input.config);
   const state = input.state ?? initialState(config.soft.curriculumAlpha, plannedSteps(config));
   if (input.sources) state.sources ??= input.sources;
+  if (input.lastStep !== undefined) state.lastStep = { id: input.lastStep, reached: false };
+  if (input.attempts) state.attempts = input.attempts;
   return {
     id: workflowInfo().workflowId,
     queue: workflowInfo().taskQueue,

@@ -29,6 +29,13 @@ export function plannedSteps(config: RunConfig): StepStatus[] {
   ];
 }
 
+/** The first and the last of the steps that a name stands for: those of a stage, or a single one by its id. */
+export function stepsNamed(config: RunConfig, name: string): { first: string; last: string } | undefined {
+  const named = plannedSteps(config).filter(({ id, stage }) => id === name || stage === name);
+  const [first, last] = [named[0], named.at(-1)];
+  return first && last && { first: first.id, last: last.id };
+}
+
 function epochs(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index + 1);
 }

@@ -40,6 +40,22 @@ export interface StageState {
   best?: { epoch: number; value: number; adapter: ArtifactRef };
 }
 
+/** A run's steps from one on, computed once more beside what was there. */
+export interface Attempt {
+  /** Id of its first step. */
+  from: string;
+  /** No other run's, and no other attempt's. */
+  name: string;
+}
+
+/** Where a person wants a run to stop. */
+export interface LastStep {
+  /** The step after which it is to stop. */
+  id: string;
+  /** Whether it has. */
+  reached: boolean;
+}
+
 /** All that a run carries from step to step, and across continue-as-new: references and small numbers only. */
 export interface SoftState {
   stage: Stage;
@@ -58,6 +74,9 @@ export interface SoftState {
   phase?: RunPhase;
   paused: boolean;
   stopAfter?: 'now' | 'round';
+  lastStep?: LastStep;
+  /** Oldest first; a step belongs to the newest that begins at it or before. */
+  attempts?: readonly Attempt[];
   error?: RunError;
 }
 
@@ -97,6 +116,7 @@ export interface RunStatus {
   curriculum: EpochRow[];
   initialDistance?: number;
   curriculumAlpha: number;
+  lastStep?: LastStep;
   latest: { loss?: number; lambda?: number; distance?: number; validation?: Metrics };
   error?: RunError;
 }
@@ -129,6 +149,7 @@ export function toStatus(runId: string, phase: RunPhase, state: SoftState): RunS
       ...(last ? { loss: last.trainLoss, lambda: last.lambda, validation: last.validation } : {}),
       ...(distance === undefined || distance === null ? {} : { distance }),
     },
+    ...(state.lastStep ? { lastStep: state.lastStep } : {}),
     ...(state.error ? { error: state.error } : {}),
   };
 }

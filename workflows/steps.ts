@@ -20,6 +20,7 @@ import { describeRun } from './run-details.ts';
 import type { Border, RunPhase, SoftState, Stage, StepStatus } from './run-state.ts';
 import { toStatus } from './run-state.ts';
 import { markStage } from './search-attributes.ts';
+import { comesAfter, ofAttempt } from './step-order.ts';
 import {
   lightActivityOptions,
   QUEUE_OF_STEP,
@@ -71,10 +72,13 @@ export class RunStopped extends Error {
  * One durable step. A step whose key has a manifest is reused without waiting for a slot; any other is computed by its
  * activity, from its last checkpoint or tile when it was begun before.
  */
-export async function runStep<Result>(run: Run, call: StepCall): Promise<StepResult<Result>> {
+export async function runStep<Result>(run: Run, planned: StepCall): Promise<StepResult<Result>> {
   await mayGoOn(run);
+  stopBefore(run, planned.id);
+  const params = ofAttempt(run.config, run.state.attempts ?? [], planned.id, planned.params);
+  const call = { ...planned, params };
   const { lookUpStep } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
-  const { step, inputs, params } = call;
+  const { step, inputs } = call;
   const lookUp = () => lookUpStep.executeWithOptions({ summary: call.label }, [{ step, inputs, params }]);
   const { key, found, resumable } = await lookUp();
   enter(run, call, { key, state: found ? 'reused' : 'running', ...(resumable ? { resumedFrom: resumable } : {}) });
@@ -86,7 +90,7 @@ export async function runStep<Result>(run: Run, call: StepCall): Promise<StepRes
     computed = await withLostArtifacts(run, work, (lost, expected) => makeAgain(run, lost, expected));
   } catch (error) {
     // Workers of another build have taken over: as theirs, the step has another key.
-    if (hasOtherContract(error) && (await lookUp()).key !== key) return runStep(run, call);
+    if (hasOtherContract(error) && (await lookUp()).key !== key) return runStep(run, planned);
     throw error;
   }
   const result = computed ?? (await lookUp()).found;
@@ -153,6 +157,14 @@ export async function mayGoOn(run: Run): Promise<void> {
     if (!stopping()) await record(run, 'running');
   }
   if (stopping()) throw new RunStopped('stopped on request');
+}
+
+/** @throws RunStopped before the first step that comes after the one at which the run is to stop */
+function stopBefore({ config, state }: Run, id: string): void {
+  const { lastStep } = state;
+  if (!lastStep || !comesAfter(config, id, lastStep.id)) return;
+  lastStep.reached = true;
+  throw new RunStopped(`stopped after ${lastStep.id}`);
 }
 
 /** The step's result, or undefined when shards had to be put together by the store. */

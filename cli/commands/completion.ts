@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
+import { suggest } from '../../client/suggest.ts';
 import { SoftflowError } from '../../errors.ts';
 import { completedCommands, completionScript, SHELLS, type Shell } from '../completion.ts';
 import { EXIT } from '../exit-codes.ts';
 import { hasStore, STORE_FOLDER } from '../session.ts';
-import { suggest } from '../suggest.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
 /** Prints the completion script of a shell, or (`runs`) what it completes run ids with. */

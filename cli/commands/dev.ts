@@ -1,8 +1,8 @@
+import { suggest } from '../../client/suggest.ts';
 import { SoftflowError } from '../../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { STATE_FOLDER } from '../session.ts';
 import { runSetup } from '../setup-run.ts';
-import { suggest } from '../suggest.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
 const ACTIONS = ['start', 'stop', 'status'] as const;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { suggest } from '../../client/suggest.ts';
 import { SoftflowError } from '../../errors.ts';
 import { devPaths } from '../../workers/dev-state.ts';
 import type { LogLine } from '../../workers/log-lines.ts';
@@ -7,7 +8,6 @@ import { untilCtrlC } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { RunLog } from '../run-log.ts';
 import { openSession, type Session, STATE_FOLDER } from '../session.ts';
-import { suggest } from '../suggest.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 import { isAlive } from '../watch-run.ts';
 

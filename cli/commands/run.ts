@@ -1,5 +1,6 @@
 import { relative } from 'node:path';
 import { digestOf } from '../../artifacts/canonical-json.ts';
+import { type RunPart, stepRange } from '../../client/run-part.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
 import { hasEnded } from '../../workflows/run-state.ts';
@@ -18,6 +19,12 @@ export interface RunOptions {
   set: string[];
   name?: string;
   tag: string[];
+  until?: string;
+  detach?: boolean;
+  json?: boolean;
+}
+
+export interface ResumeOptions extends RunPart {
   detach?: boolean;
   json?: boolean;
 }
@@ -27,10 +34,14 @@ export async function run(recipe: string, options: RunOptions, terminal: Termina
   const overrides = [...options.set, ...(options.name === undefined ? [] : [`name=${options.name}`])];
   const { config, file } = loadConfigFile(recipe, { overrides });
   config.tags = [...new Set([...config.tags, ...options.tag])];
+  // Before a server is started for it.
+  stepRange(config, partOf(options));
   return startAndShow(config, terminal, async (session) => {
     const active = await findActive(session, config);
+    if (active && options.until !== undefined) throw goesFurther(active, options.until);
     if (active) terminal.err(`This recipe is running already as ${active}; showing that run.`);
-    const runId = active ?? (await session.runs.start(config, { recipe: relative(process.cwd(), file) }));
+    const begun = { recipe: relative(process.cwd(), file), ...partOf(options) };
+    const runId = active ?? (await session.runs.start(config, begun));
     return () => present(session, runId, options, terminal);
   });
 }
@@ -49,21 +60,39 @@ async function findActive({ runs }: Session, config: RunConfig): Promise<string 
   return undefined;
 }
 
+const partOf = ({ from, until }: RunPart): RunPart => ({
+  ...(from === undefined ? {} : { from }),
+  ...(until === undefined ? {} : { until }),
+});
+
+function goesFurther(runId: string, until: string): SoftflowError {
+  return new SoftflowError(
+    'RUN_ACTIVE',
+    `This recipe is running already as ${runId}, to its end. To stop it after ${until}: softflow stop ${runId}, then softflow resume ${runId} --until ${until}`,
+  );
+}
+
 /** Takes up a run or sweep that was paused, stopped or has failed; one that goes on anyway is shown. */
-export async function resume(
-  name: string,
-  options: { detach?: boolean; json?: boolean },
-  terminal: Terminal,
-): Promise<number> {
+export async function resume(name: string, options: ResumeOptions, terminal: Terminal): Promise<number> {
+  const part = partOf(options);
+  const whole = Object.keys(part).length === 0;
   return startAndShow(undefined, terminal, async (session) => {
     const { kind, id } = await findWork(session, name);
+    if (kind === 'sweep' && !whole) throw ofOneRun(id);
     const work = kind === 'sweep' ? await session.sweeps() : session.runs;
-    await work.resume(id).catch((error: unknown) => {
-      if (!(error instanceof SoftflowError) || error.code !== 'RUN_ACTIVE') throw error;
+    await work.resume(id, part).catch((error: unknown) => {
+      if (!(error instanceof SoftflowError) || error.code !== 'RUN_ACTIVE' || !whole) throw error;
       terminal.err(`${id} goes on already.`);
     });
     return () => (kind === 'sweep' ? presentSweep : present)(session, id, options, terminal);
   });
+}
+
+function ofOneRun(sweepId: string): SoftflowError {
+  return new SoftflowError(
+    'USAGE',
+    `${sweepId} is a sweep; --from and --until are for one of its runs: softflow status ${sweepId}`,
+  );
 }
 
 /** Shows runs, or a sweep, that were started before. */

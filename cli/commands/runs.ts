@@ -1,4 +1,5 @@
 import type { RunLook } from '../../client/runs.ts';
+import { suggest } from '../../client/suggest.ts';
 import { ranked } from '../../client/sweep-ranking.ts';
 import type { Sweeps } from '../../client/sweeps.ts';
 import { SoftflowError } from '../../errors.ts';
@@ -10,7 +11,6 @@ import { findWork, type Work } from '../find-work.ts';
 import { formatSeconds } from '../format.ts';
 import { latestFigures, renderRun } from '../live-view.ts';
 import { hasStore, openSession, type Session } from '../session.ts';
-import { suggest } from '../suggest.ts';
 import { renderSweep } from '../sweep-view.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 import { writeView } from '../watch-run.ts';

@@ -1,3 +1,4 @@
+import { suggest } from '../../client/suggest.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { BackendChoice } from '../../workers/backend-choices.ts';
 import { type HealthServer, startHealthServer } from '../../workers/health-server.ts';
@@ -9,7 +10,6 @@ import type { QueueKind } from '../../workflows/task-queues.ts';
 import { EXIT } from '../exit-codes.ts';
 import { parsePort } from '../port.ts';
 import { findTarget, STORE_FOLDER } from '../session.ts';
-import { suggest } from '../suggest.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
 const QUEUES: readonly QueueKind[] = ['workflow', 'cpu', 'gpu'];

@@ -49,6 +49,8 @@ test('bash completes commands, subcommands, options, their values and run ids', 
   expect(offered('plan', '--s')).toEqual(['--set']);
   expect(offered('watch', 'de')).toEqual(['demo-1234abcd']);
   expect(offered('stop', 'latest', '--after', '')).toEqual(['now', 'round']);
+  expect(offered('resume', 'latest', '--from', 'cu')).toEqual(['curriculum']);
+  expect(offered('run', 'bash', '--until', 's')).toEqual(['sft', 'self-distil']);
   expect(offered('run', 'ba')).toEqual(['bash']);
 });
 

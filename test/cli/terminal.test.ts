@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { formatBytes, formatNumber, formatSeconds, progressBar } from '../../cli/format.ts';
-import { editDistance, suggest } from '../../cli/suggest.ts';
 import { oneLine, openTerminal, sanitize } from '../../cli/terminal.ts';
+import { editDistance, suggest } from '../../client/suggest.ts';
 
 const stream = (isTTY: boolean) => ({ isTTY, columns: 80, write: () => true });
 const open = (isTTY: boolean, env: Record<string, string> = {}) =>

@@ -8,6 +8,7 @@ import { Runs } from '../../client/runs.ts';
 import { decodePeftAdapter } from '../../model/peft.ts';
 import { type RunningWorker, startWorker } from '../../workers/worker.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
+import type { RunStatus } from '../../workflows/run-state.ts';
 import { startTestWorker, tinyConfig } from '../support/soft-run.ts';
 import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
@@ -78,12 +79,52 @@ test('pause, resume and stop steer a run, and a stopped one can be resumed to it
   await expect(runs.resume(runId)).rejects.toMatchObject({ code: 'RUN_COMPLETED' });
 });
 
+const keysOf = ({ steps }: RunStatus) => new Map(steps.map(({ id, key }) => [id, key]));
+const outputsOf = async ({ steps }: RunStatus) =>
+  Promise.all(steps.map(async ({ key = '' }) => (await store.readManifest(key))?.outputs ?? {}));
+
+test('a run stops after the step that was asked for, and goes on when it is resumed', async () => {
+  const part = { ...config, name: 'part', seed: 5 };
+  await expect(runs.start(part, { until: 'slef-distil' })).rejects.toMatchObject({ code: 'PART_UNKNOWN' });
+  const runId = await runs.start(part, { until: 'sft' });
+  const first = await runs.result(runId);
+  expect(first).toMatchObject({ phase: 'stopped', lastStep: { id: 'sft-1-validate', reached: true } });
+  expect(first.steps.filter(({ state }) => state === 'run').at(-1)?.id).toBe('sft-1-validate');
+  await expect(runs.resume(runId, { until: 'encode' })).rejects.toMatchObject({ code: 'PART_REFUSED' });
+  await runs.resume(runId, { until: 'soft-1-train' });
+  expect(await runs.result(runId)).toMatchObject({ phase: 'stopped', lastStep: { id: 'soft-1-train', reached: true } });
+  await runs.resume(runId);
+  const last = await runs.result(runId);
+  expect(last.phase).toBe('completed');
+  expect(last).not.toHaveProperty('lastStep');
+});
+
+test('from a step on a run is computed once more, to the same bytes, and keeps what was there', async () => {
+  const runId = await runs.find('part');
+  const { status: before } = await runs.look(runId);
+  await runs.resume(runId, { from: 'self-distil', until: 'soft-1-distance' });
+  await runs.result(runId);
+  await runs.resume(runId);
+  const after = await runs.result(runId);
+  const [old, now] = [keysOf(before), keysOf(after)];
+  const again = [...now.keys()].filter((id) => now.get(id) !== old.get(id));
+  expect(again).toEqual([...now.keys()].slice([...now.keys()].indexOf('self-distil')));
+  const results = (status: RunStatus) =>
+    status.steps.filter(({ step }) => step !== 'release' && step !== 'renderReport');
+  expect(await outputsOf({ ...after, steps: results(after) })).toEqual(
+    await outputsOf({ ...before, steps: results(before) }),
+  );
+  const metrics = async (status: RunStatus) =>
+    (await store.readManifest(keysOf(status).get('release') ?? ''))?.outputs['metrics.json'];
+  expect(await metrics(after)).toEqual(await metrics(before));
+});
+
 test('the store alone tells where runs stand, and knows them by name', async () => {
   const offline = new Runs({ store });
-  const runId = await offline.find('latest');
+  const runId = await offline.find('steady');
   expect((await offline.look(runId)).status.phase).toBe('completed');
   expect(await offline.config(runId)).toEqual(JSON.parse(JSON.stringify(config)));
-  expect(await offline.list()).toEqual([runId]);
+  expect(await offline.list()).toEqual([await offline.find('part'), runId]);
   await expect(offline.find('nothing')).rejects.toMatchObject({
     code: 'RUN_NOT_FOUND',
     message: expect.stringContaining(runId),
@@ -98,7 +139,7 @@ test('a failed run gives its code, and its record outlives the server’s', asyn
 });
 
 test('a run’s folder is made from the store, and latest points to it', async () => {
-  const runId = (await runs.list())[1] as string;
+  const runId = (await runs.list()).at(-1) as string;
   const runsFolder = join(folder, 'runs');
   const view = await writeRunView(store, runId, runsFolder);
   await writeRunView(store, runId, runsFolder);

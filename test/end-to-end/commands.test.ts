@@ -121,6 +121,27 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     expect(readlinkSync(join(folder, '.softflow', 'runs', 'latest'))).toMatch(/^again-/);
   });
 
+  it('run stops after a step, resume goes on, and from a step on computes the same bytes once more', () => {
+    const args = ['tiny.yaml', '-s', 'seed=6', '--name', 'part'];
+    expect(softflow(['run', ...args, '--until', 'slef-distil'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('did you mean "self-distil"?'),
+    });
+    const begun = softflow(['run', ...args, '--until', 'self-distil']);
+    expect(begun.status).toBe(0);
+    const runId = /^run (\S+)$/m.exec(begun.stdout)?.[1] ?? '';
+    expect(begun.stdout).toContain(`${runId}: stopped after self-distil, as asked. Next: softflow resume ${runId}`);
+    expect(softflow(['resume', runId]).stdout).toContain(`${runId}: completed`);
+    const files = ['metrics.json', 'adapter/adapter_model.safetensors'];
+    const before = files.map((file) => readFileSync(runFile(runId, file)));
+    const again = softflow(['resume', runId, '--from', 'sft-2-train', '--json']).stdout.trim().split('\n');
+    const steps = again.map((line) => JSON.parse(line)).filter(({ event }) => event === 'step');
+    expect(steps.find(({ id }) => id === 'sft-1-validate').state).toBe('reused');
+    expect(steps.findLast(({ id }) => id === 'sft-2-train').state).toBe('run');
+    expect(JSON.parse(again.at(-1) ?? '')).toMatchObject({ event: 'end', phase: 'completed' });
+    expect(files.map((file) => readFileSync(runFile(runId, file)))).toEqual(before);
+  });
+
   it('refuse what makes no sense, with a reason', () => {
     expect(softflow(['resume', first])).toMatchObject({ status: 1, stderr: expect.stringContaining('RUN_COMPLETED') });
     expect(softflow(['set', first, 'curriculumAlpha=3'])).toMatchObject({

@@ -5,7 +5,7 @@ import type { Store } from '../../artifacts/store.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
 import { startWorker } from '../../workers/worker.ts';
 import type { RunConfigInput } from '../../workflows/run-config.ts';
-import type { RunStatus } from '../../workflows/run-state.ts';
+import type { Attempt, RunStatus } from '../../workflows/run-state.ts';
 import type { softWorkflow } from '../../workflows/soft-workflow.ts';
 import { QUEUE_KINDS } from '../../workflows/task-queues.ts';
 import type { TestServer } from './temporal.ts';
@@ -49,17 +49,19 @@ export interface RunOptions {
   config?: unknown;
   workflowId?: string;
   maxHistoryEvents?: number;
+  lastStep?: string;
+  attempts?: Attempt[];
 }
 
 export function startSoft(
   server: TestServer,
   taskQueue: string,
-  { config = tinyConfig(), workflowId = `tiny-${randomUUID().slice(0, 8)}`, maxHistoryEvents }: RunOptions = {},
+  { workflowId = `tiny-${randomUUID().slice(0, 8)}`, ...options }: RunOptions = {},
 ): Promise<WorkflowHandleWithFirstExecutionRunId<typeof softWorkflow>> {
   return server.client.workflow.start<typeof softWorkflow>('softWorkflow', {
     taskQueue,
     workflowId,
-    args: [{ config, heartbeatTimeoutSeconds: 3, ...(maxHistoryEvents ? { maxHistoryEvents } : {}) }],
+    args: [{ config: tinyConfig(), heartbeatTimeoutSeconds: 3, ...options }],
   });
 }
 

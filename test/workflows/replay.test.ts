@@ -72,6 +72,13 @@ test.runIf(RECORDING)('records histories', async () => {
     await record('continued-first', continued, continued.firstExecutionRunId);
     await record('continued-last', continued);
     const failed = { ...config, evaluation: { ks: [5000] } };
+    const part = {
+      config,
+      workflowId: 'part',
+      lastStep: 'test-sft',
+      attempts: [{ from: 'sft-1-train', name: 'part.2' }],
+    };
+    await record('part', await startSoft(server, 'record', part));
     await record('failed', await startSoft(server, 'record', { config: failed, workflowId: 'failed' }));
     const steered = await startSoft(server, 'record', {
       config: { ...config, seed: 3, shards: 2 },
