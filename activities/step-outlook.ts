@@ -59,8 +59,15 @@ function compare(input: OutlookInput, manifest: Manifest): { changes: StepChange
     version === manifest.contractVersion
       ? []
       : [{ path: "softflow's code of this step", before: `version ${manifest.contractVersion}`, after: `${version}` }];
-  if (input.params !== undefined) changes.push(...differences(manifest.params, keyParams(input.params)));
+  if (input.params !== undefined)
+    changes.push(...differences(firstAttempt(manifest.params), firstAttempt(keyParams(input.params))));
   return { changes, changedInputs };
+}
+
+/** That something was computed once more is no difference of settings. */
+function firstAttempt(params: unknown): unknown {
+  const { attempt: _, ...rest } = params as { attempt?: string };
+  return rest;
 }
 
 function differences(before: unknown, after: unknown): StepChange[] {

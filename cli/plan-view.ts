@@ -88,31 +88,49 @@ export function willNotFit(report: PlanReport, config: RunConfig): SoftflowError
 
 const HEADS = ['step', 'plan', 'rows', 'time', 'memory', 'cost', 'why'];
 
-/** The plan as a table, a line a step, and its sum in words. */
-export function renderPlan(report: PlanReport, columns: number, paint: Paint): string[] {
-  const rows = report.steps.map((step) => [
+/** A line of the table. */
+export interface PlanLine {
+  cells: string[];
+  /** Whether nothing of it has to be computed, or not all of it. */
+  action: StepPlan['action'];
+}
+
+type Shown = Pick<CostedStep, 'label' | 'rows' | 'seconds' | 'peakBytes' | 'cost' | 'reason' | 'optional'>;
+
+export function planLine(step: Shown, action: StepPlan['action'], actionText: string = action): PlanLine {
+  const why = step.optional && action === 'run' ? `${step.reason}; unless stopped early` : step.reason;
+  const cells = [
     oneLine(step.label, 40),
-    step.action,
+    actionText,
     step.rows === undefined ? '' : formatNumber(step.rows),
     step.seconds === undefined ? '' : shortTime(step.seconds),
     step.peakBytes === undefined ? '' : formatBytes(step.peakBytes),
     step.cost === undefined ? '' : step.cost.toFixed(2),
-    oneLine(step.optional && step.action === 'run' ? `${step.reason}; unless stopped early` : step.reason, 400),
-  ]);
-  const used = HEADS.map((_, column) => column).filter((column) => rows.some((row) => row[column] !== ''));
-  const widths = HEADS.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (cells: readonly string[]) => {
-    const text = used.map((column) => pad(cells[column] ?? '', widths[column] ?? 0, column)).join('  ');
-    return text.trimEnd();
-  };
-  const clip = (text: string) => (text.length > columns ? `${text.slice(0, columns - 1)}…` : text);
-  const colors = { reuse: paint.dim, resume: paint.cyan, run: (text: string) => text };
-  return [
-    paint.bold(clip(line(HEADS))),
-    ...rows.map((row, i) => (colors[report.steps[i]?.action ?? 'run'] ?? paint.dim)(clip(line(row)))),
-    '',
-    ...summary(report),
+    oneLine(why, 400),
   ];
+  return { cells, action };
+}
+
+/** The plan as a table, a line a step, and its sum in words. */
+export function renderPlan(report: PlanReport, columns: number, paint: Paint): string[] {
+  const lines = report.steps.map((step) => planLine(step, step.action));
+  return [...renderTable(lines, columns, paint), '', ...summary(report)];
+}
+
+export function renderTable(lines: readonly PlanLine[], columns: number, paint: Paint): string[] {
+  const used = HEADS.map((_, column) => column).filter((column) => lines.some(({ cells }) => cells[column] !== ''));
+  const widths = HEADS.map((head, column) =>
+    Math.max(head.length, ...lines.map(({ cells }) => cells[column]?.length ?? 0)),
+  );
+  const clipped = (cells: readonly string[]) => {
+    const text = used
+      .map((column) => pad(cells[column] ?? '', widths[column] ?? 0, column))
+      .join('  ')
+      .trimEnd();
+    return text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
+  };
+  const colors = { reuse: paint.dim, resume: paint.cyan, run: (text: string) => text };
+  return [paint.bold(clipped(HEADS)), ...lines.map(({ cells, action }) => colors[action](clipped(cells)))];
 }
 
 function summary({ steps, total, currency, backend, memoryBytes }: PlanReport): string[] {

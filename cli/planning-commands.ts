@@ -2,7 +2,9 @@ import { Option } from 'commander';
 import type { DemoOptions } from './commands/demo.ts';
 import type { InitOptions } from './commands/init.ts';
 import type { LogsOptions } from './commands/logs.ts';
+import type { PlanOptions } from './commands/plan.ts';
 import { collect, jsonOption, type Registry, setOption } from './register.ts';
+import { gridOptions } from './sweep-commands.ts';
 
 /** Commands around a run: what comes before it and what it has said. */
 export function registerPlanning({ program, command, run, terminal }: Registry): void {
@@ -30,17 +32,20 @@ export function registerPlanning({ program, command, run, terminal }: Registry):
       }),
     );
 
-  command(
-    'plan <recipe>',
-    'what a run would reuse, resume and run, why, and what it takes; computes nothing of it',
-    'softflow plan recipes/demo.yaml',
-    'softflow plan my.yaml -s data.kCore=10',
-    'softflow plan my.yaml -s cost.perHour=2.5 --json',
+  gridOptions(
+    command(
+      'plan <recipe>',
+      'what a run or a sweep would reuse, resume and run, why, and what it takes; computes nothing of it',
+      'softflow plan recipes/demo.yaml',
+      'softflow plan my.yaml -s data.kCore=10',
+      'softflow plan my.yaml -s cost.perHour=2.5 --json',
+      'softflow plan my.yaml --grid soft.curriculumAlpha=0.1,1,10,100 --budget 6h',
+    ),
   )
     .addOption(setOption())
     .addOption(jsonOption())
     .action(
-      run(async (recipe: string, options: { set: string[]; json?: boolean }) => {
+      run(async (recipe: string, options: PlanOptions) => {
         const { plan } = await import('./commands/plan.ts');
         return plan(recipe, options, terminal);
       }),

@@ -15,6 +15,8 @@ interface Axis {
 export interface LoadedGrid extends LoadedConfig {
   /** What differs from run to run: every combination, the last axis fastest. */
   runs: Settings[];
+  /** The recipe of each run. */
+  configs: RunConfig[];
 }
 
 const AXIS = /^\s*([A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9]*)*)\s*=(.*)$/s;
@@ -33,13 +35,15 @@ export function loadGrid(recipe: string, grid: readonly string[], options: LoadO
   const count = axes.reduce((product, { values }) => product * values.length, 1);
   if (count > MAX_SWEEP_RUNS) faults.push(`--grid: ${count} combinations; a sweep has ${MAX_SWEEP_RUNS} runs at most`);
   if (faults.length > 0) throw invalid(faults);
-  const runs = combinations(axes).map((combination) => settingsOf(recipe, combination, options, faults));
+  const loads = combinations(axes).map((combination) => loadRun(recipe, combination, options, faults));
   if (faults.length > 0) throw invalid([...new Set(faults)]);
+  const all = loads as GridRun[];
+  const runs = all.map(({ settings }) => settings);
   const twice = axes.flatMap(({ option, key }, i) =>
     hasTwice(axes, i, runs) ? [`--grid ${shownOption(option)}: ${key} has one value twice`] : [],
   );
   if (twice.length > 0) throw invalid(twice);
-  return { ...loaded, runs };
+  return { ...loaded, runs, configs: all.map(({ config }) => config) };
 }
 
 function parseAxes(grid: readonly string[]): { axes: Axis[]; faults: string[] } {
@@ -88,12 +92,23 @@ function combinations(axes: readonly Axis[]): Choice[][] {
   );
 }
 
-/** The resolved values of one combination; its faults are named by the `--grid` that they come from. */
-function settingsOf(recipe: string, choices: readonly Choice[], options: LoadOptions, faults: string[]): Settings {
+interface GridRun {
+  /** The resolved values of one combination. */
+  settings: Settings;
+  config: RunConfig;
+}
+
+/** Undefined with faults, which are named by the `--grid` that they come from. */
+function loadRun(
+  recipe: string,
+  choices: readonly Choice[],
+  options: LoadOptions,
+  faults: string[],
+): GridRun | undefined {
   const overrides = choices.map(({ axis, value }) => `${axis.key}=${value}`);
   try {
     const { config } = loadConfigFile(recipe, { ...options, overrides: [...(options.overrides ?? []), ...overrides] });
-    return Object.fromEntries(choices.map(({ axis: { key } }) => entryOf(config, key)));
+    return { config, settings: Object.fromEntries(choices.map(({ axis: { key } }) => entryOf(config, key))) };
   } catch (error) {
     if (!(error instanceof SoftflowError) || error.code !== 'CONFIG_INVALID') throw error;
     const named = (error.details['faults'] as string[]).map((line) =>
@@ -103,7 +118,7 @@ function settingsOf(recipe: string, choices: readonly Choice[], options: LoadOpt
       ),
     );
     faults.push(...named);
-    return {};
+    return undefined;
   }
 }
 

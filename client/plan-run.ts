@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { DistanceResult, Metrics, PrepareDataResult, Sources, StepResult } from '../activities/contracts.ts';
 import type { Store } from '../artifacts/store.ts';
 import { curriculumLambda } from '../workflows/curriculum.ts';
@@ -6,7 +7,7 @@ import type { RunConfig } from '../workflows/run-config.ts';
 import { plannedSteps } from '../workflows/run-plan.ts';
 import { initialState, type RunStatus, type StepStatus } from '../workflows/run-state.ts';
 import { type DataRefs, stepInputs } from '../workflows/step-inputs.ts';
-import { stepParams } from '../workflows/step-params.ts';
+import { settingsOfResults, stepParams } from '../workflows/step-params.ts';
 import {
   addEpoch,
   chosenEpoch,
@@ -144,8 +145,9 @@ class Planning {
   #lambda(epoch: number, distance: number | Pending, initial: number | Pending): number | Pending {
     const { curriculumAlpha } = this.#run.state;
     if (epoch === 1) return curriculumLambda(curriculumAlpha, 1, 1);
-    if (distance instanceof Pending) return distance;
-    return initial instanceof Pending ? initial : curriculumLambda(curriculumAlpha, distance, initial);
+    if (distance instanceof Pending || initial instanceof Pending)
+      return new Pending(openOf(distance, initial), curriculumAlpha, distance, initial);
+    return curriculumLambda(curriculumAlpha, distance, initial);
   }
 
   #validate(
@@ -168,14 +170,17 @@ class Planning {
     const { maxEpochs = config.train.maxEpochs } = stage === 'sft' ? config.sft : config.soft;
     let before: PlannedRef | undefined;
     let open: string | undefined;
+    const epochs: unknown[] = [];
     for (let epoch = 1; open === undefined ? goesOn(this.#run, stage) : epoch <= maxEpochs; epoch++) {
       const optional = epoch > (state[stage].best?.epoch ?? 1) + config.train.patience;
       const planned = await plan(epoch, before, optional);
       before = planned.trained.output('state');
+      epochs.push(planned.trained.plan.identity, planned.validated.plan.identity);
       if (open === undefined && this.#follow(stage, epoch, planned)) continue;
       open = (config.train.select === 'last' ? planned.trained : planned.validated).plan.label;
     }
-    if (open !== undefined) return new Pending([open]);
+    const { patience, select } = config.train;
+    if (open !== undefined) return new Pending([open], epochs, patience, select, config.evaluation.metric);
     dropPending(this.#run, stage);
     return chosenEpoch(this.#run, stage).adapter;
   }
@@ -208,11 +213,13 @@ class Planning {
 
   async #release(sftAdapter: PlannedRef, softAdapter: PlannedRef): Promise<void> {
     const inputs = stepInputs.release(sftAdapter, softAdapter);
-    const open = [sftAdapter, softAdapter].flatMap((ref) => (ref instanceof Pending ? ref.of : []));
-    const params = open.length > 0 ? new Pending(open) : releaseParams(this.#run, this.#sources);
+    const open = openOf(sftAdapter, softAdapter);
+    const settings = settingsOfResults(this.#run.config);
+    const params =
+      open.length > 0 ? new Pending(open, settings, sftAdapter, softAdapter) : releaseParams(this.#run, this.#sources);
     const { plan } = await this.#step('release', inputs, params);
     const { id, stage, step, label } = this.#planned('report');
-    const report = { id, stage, step, label, action: 'run' as const, optional: false };
+    const report = { id, stage, step, label, action: 'run' as const, optional: false, identity: randomUUID() };
     this.plans.push({
       ...report,
       reason: 'every run has its own',
@@ -246,7 +253,11 @@ interface PlannedEpoch {
 }
 
 function distanceOf({ plan, found }: PlannedStep): number | Pending {
-  return found ? (found.result as DistanceResult).distance : new Pending([plan.label]);
+  return found ? (found.result as DistanceResult).distance : new Pending([plan.label], plan.identity);
 }
+
+/** Labels of the steps that must be done before all of these are known. */
+const openOf = (...values: unknown[]): string[] =>
+  values.flatMap((value) => (value instanceof Pending ? value.of : []));
 
 const known = (value: number | Pending): number | null => (value instanceof Pending ? null : value);

@@ -1,6 +1,7 @@
 import type { StepName, StepResult } from '../activities/contracts.ts';
 import type { OutlookInput, StepOutlook } from '../activities/step-outlook.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
+import { digestOf } from '../artifacts/canonical-json.ts';
 import type { RunStatus, StepStatus } from '../workflows/run-state.ts';
 
 /** What would become of one step if its run began now. */
@@ -14,16 +15,25 @@ export interface StepPlan extends Pick<StepStatus, 'id' | 'stage' | 'step' | 'la
   optional: boolean;
   /** The step key, once every input is known. */
   key?: string;
+  /** The same in plans of several runs for a step that they would have in common, also while its key is not known. */
+  identity: string;
 }
 
 /** Stands for a result that is not there yet. */
 export class Pending {
   /** Labels of the steps that make it. */
   readonly of: readonly string[];
-  constructor(of: readonly string[]) {
+  /** All that it depends on, as a digest. */
+  readonly identity: string;
+  constructor(of: readonly string[], ...dependsOn: unknown[]) {
     this.of = of;
+    this.identity = digestOf(dependsOn.map(identified));
   }
 }
+
+/** With what is not known replaced by all that it depends on. */
+const identified = (value: unknown): unknown => (value instanceof Pending ? { pending: value.identity } : value);
+
 /** An artifact, or what stands for one that is not made yet. */
 export type PlannedRef = ArtifactRef | Pending;
 
@@ -74,13 +84,14 @@ export class StepPlanner {
       action: found ? 'reuse' : outlook.resumable ? 'resume' : 'run',
       reason: this.#reason(outlook, dependsOn, inputs),
       ...(key === undefined ? {} : { key }),
+      identity: key ?? identityOf(step, inputs, params),
     };
     this.plans.push(plan);
     for (const ref of Object.values(found?.outputs ?? {})) this.#makers.set(ref.sha256, label);
     return {
       plan,
       ...(found ? { found } : {}),
-      output: (name) => found?.outputs[name] ?? new Pending([label]),
+      output: (name) => found?.outputs[name] ?? new Pending([label], plan.identity, name),
     };
   }
 
@@ -110,6 +121,11 @@ export class StepPlanner {
     const maker = ref && !(ref instanceof Pending) ? this.#makers.get(ref.sha256) : undefined;
     return `another ${role}${maker ? ` from ${maker}` : ''}`;
   }
+}
+
+function identityOf(step: StepName, inputs: Record<string, PlannedRef>, params: unknown): string {
+  const roles = Object.entries(inputs).map(([role, ref]) => [role, ref instanceof Pending ? ref.identity : ref.sha256]);
+  return digestOf({ step, inputs: Object.fromEntries(roles), params: identified(params) });
 }
 
 function known(inputs: Record<string, PlannedRef>): Record<string, ArtifactRef> {

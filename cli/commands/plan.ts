@@ -1,97 +1,89 @@
 import { relative } from 'node:path';
-import { openStore, type Store } from '../../artifacts/store.ts';
-import { earlierRuns, planRun, type RunPlan, sourceNames } from '../../client/plan-run.ts';
-import { type EstimatorAnswer, estimateSteps, machineMemory, measureRun } from '../../workers/estimator.ts';
-import { machineSources, outlookIn } from '../../workers/planning.ts';
+import { openStore } from '../../artifacts/store.ts';
+import { machineMemory } from '../../workers/estimator.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
 import { loadConfigFile } from '../config-file.ts';
 import { EXIT } from '../exit-codes.ts';
-import { costPlan, fits, type PlanReport, renderPlan, totalsOf, willNotFit } from '../plan-view.ts';
+import { fits, type PlanReport, renderPlan, totalsOf, willNotFit } from '../plan-view.ts';
+import { openRunCosts } from '../run-costs.ts';
 import { hasStore, STORE_FOLDER } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
+import { loadGrid } from '../sweep-grid.ts';
+import { mergePlans, renderSweepPlan, type SweepPlanReport } from '../sweep-plan.ts';
 import type { Terminal } from '../terminal.ts';
+import { type GridOptions, planOf } from './sweep.ts';
 
-/** What a run of the recipe would reuse, resume and run, why, and what that takes; computes and writes nothing of it. */
-export async function plan(
-  recipe: string,
-  options: { set: string[]; json?: boolean },
-  terminal: Terminal,
-): Promise<number> {
+export interface PlanOptions extends GridOptions {
+  set: string[];
+  json?: boolean;
+}
+
+/** What a run of the recipe, or a sweep of it, would reuse, resume and run, and what that takes; computes and writes nothing of it. */
+export async function plan(recipe: string, options: PlanOptions, terminal: Terminal): Promise<number> {
+  return options.grid.length > 0 ? planOfSweep(recipe, options, terminal) : planOfRun(recipe, options, terminal);
+}
+
+async function planOfRun(recipe: string, options: PlanOptions, terminal: Terminal): Promise<number> {
   const { config, file } = loadConfigFile(recipe, { overrides: options.set });
-  await runSetup(setupNeeds(config), terminal);
-  const store = hasStore() ? await openStore(STORE_FOLDER, { readOnly: true }) : undefined;
-  const sources = await machineSources(sourceNames(config));
-  const earlier = store ? await earlierRuns(store) : [];
-  const planned = await planRun(config, sources, { outlook: outlookIn(store), earlier });
-  const measured = await measure(config, planned, store, terminal);
-  const report = reportOf(config, relative(process.cwd(), file), planned, measured);
-  if (options.json) terminal.out(JSON.stringify(report, null, 2));
-  else
-    for (const line of renderPlan(report, terminal.interactive ? terminal.columns : Infinity, terminal.paint))
-      terminal.out(line);
+  const { steps, backend } = await (await openCosts(config, terminal))(config);
+  const total = totalsOf(steps);
+  const memoryBytes = machineMemory();
+  const report: PlanReport = {
+    recipe: relative(process.cwd(), file),
+    name: config.name,
+    steps,
+    total,
+    ...(config.cost.perHour === undefined ? {} : { currency: config.cost.currency }),
+    ...(backend === undefined ? {} : { backend }),
+    memoryBytes,
+    fits: fits(total.peakBytes, memoryBytes),
+  };
+  show(report, renderPlan, options, terminal);
   if (!report.fits) throw willNotFit(report, config);
   return EXIT.ok;
 }
 
-/** Nothing has to be measured when nothing has to be computed. */
-async function measure(
-  config: RunConfig,
-  { steps, prepared }: RunPlan,
-  store: Store | undefined,
-  terminal: Terminal,
-): Promise<EstimatorAnswer | undefined> {
-  if (steps.every(({ action, step }) => action === 'reuse' || step === 'renderReport')) return undefined;
-  terminal.err('Measuring what the run will cost on this machine (seconds, once for each kind of work) ...');
-  const { model, data, seed, prompt, lora, generation, encode, train } = config;
-  const answer = await measureRun({
-    ...(store ? { storeRoot: store.root } : {}),
-    backend: 'auto',
-    figures: {
-      ...{ data, seed, prompt, lora, generation },
-      model: model.source,
-      precision: model.precision,
-      encodeRows: encode.tileRows,
-      microBatchSize: train.microBatchSize,
-      ...(prepared ? { prepared: prepared.outputs } : {}),
-    },
-  });
-  if (answer.figures.calibration.busy)
-    terminal.err(
-      `${terminal.paint.yellow('warning')} This machine is busy with other work: the times are rough, most of them too high.`,
-    );
-  for (const warning of answer.warnings) terminal.err(`${terminal.paint.yellow('warning')} ${warning}`);
-  return answer;
-}
-
-function reportOf(
-  config: RunConfig,
-  recipe: string,
-  { steps }: RunPlan,
-  measured: EstimatorAnswer | undefined,
-): PlanReport {
-  const estimates = measured
-    ? estimateSteps(
-        steps.map((step) => toEstimate(step, config)),
-        measured.figures,
-      )
-    : [];
-  const costed = costPlan(steps, estimates, config.cost);
-  const total = totalsOf(costed);
+async function planOfSweep(recipe: string, options: PlanOptions, terminal: Terminal): Promise<number> {
+  const { config, file, runs, configs } = loadGrid(recipe, options.grid, { overrides: options.set });
+  const sweep = planOf(runs, options);
+  const costsOf = await openCosts(config, terminal);
+  const costs = [];
+  for (const each of configs) costs.push(await costsOf(each));
+  const backend = costs.find((each) => each.backend !== undefined)?.backend;
   const memoryBytes = machineMemory();
-  return {
-    recipe,
+  const merged = mergePlans(
+    configs,
+    costs.map(({ steps }) => steps),
+    sweep,
+  );
+  const report: SweepPlanReport = {
+    recipe: relative(process.cwd(), file),
     name: config.name,
-    steps: costed,
-    total,
+    ...merged,
     ...(config.cost.perHour === undefined ? {} : { currency: config.cost.currency }),
-    ...(measured ? { backend: measured.backend } : {}),
+    ...(backend === undefined ? {} : { backend }),
     memoryBytes,
-    fits: fits(total.peakBytes, memoryBytes),
+    fits: fits(merged.total.peakBytes, memoryBytes),
   };
+  show(report, renderSweepPlan, options, terminal);
+  if (report.fits) return EXIT.ok;
+  const worst = costs.findIndex(({ steps }) => totalsOf(steps).peakBytes === report.total.peakBytes);
+  const { steps = [] } = costs[worst] ?? {};
+  throw willNotFit({ ...report, steps, total: totalsOf(steps) }, configs[worst] as RunConfig);
 }
 
-/** The first round trains y-hat alone (lambda 1), and so does every round whose curriculum stands still. */
-function toEstimate({ id, step, stage }: RunPlan['steps'][number], { soft }: RunConfig) {
-  const both = stage === 'curriculum' && soft.curriculumAlpha > 0 && id !== 'soft-1-train';
-  return { id, step, both, ...(step === 'measureDistance' ? { limit: soft.distancePrompts } : {}) };
+async function openCosts(config: RunConfig, terminal: Terminal) {
+  await runSetup(setupNeeds(config), terminal);
+  return openRunCosts(hasStore() ? await openStore(STORE_FOLDER, { readOnly: true }) : undefined, terminal);
+}
+
+function show<Report>(
+  report: Report,
+  render: (report: Report, columns: number, paint: Terminal['paint']) => string[],
+  { json }: PlanOptions,
+  terminal: Terminal,
+): void {
+  const columns = terminal.interactive ? terminal.columns : Infinity;
+  const lines = json ? [JSON.stringify(report, null, 2)] : render(report, columns, terminal.paint);
+  for (const line of lines) terminal.out(line);
 }

@@ -10,7 +10,17 @@ const config = RunConfigSchema.parse({
   cost: { perHour: 7.2, currency: 'EUR' },
 });
 const step = (id: string, change: Partial<StepPlan>): StepPlan => ({
-  ...{ id, stage: 'sft', step: 'trainEpoch', label: id, action: 'run', reason: 'why', dependsOn: [], optional: false },
+  ...{
+    id,
+    stage: 'sft',
+    step: 'trainEpoch',
+    label: id,
+    action: 'run',
+    reason: 'why',
+    dependsOn: [],
+    optional: false,
+    identity: id,
+  },
   ...change,
 });
 const steps = [

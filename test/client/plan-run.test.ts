@@ -37,6 +37,16 @@ async function plan(change: Partial<RunConfigInput> = {}, from: Store | undefine
 const step = ({ steps }: RunPlan, id: string) => steps.find((each) => each.id === id);
 const actions = ({ steps }: RunPlan) => Object.fromEntries(steps.map(({ id, action }) => [id, action]));
 
+test('runs of a grid have in common what does not depend on what differs, also before anything is done', async () => {
+  const [one, ten] = [await plan({ soft: { curriculumAlpha: 1 } }), await plan({ soft: { curriculumAlpha: 10 } })];
+  const shared = one.steps.filter(({ identity }, i) => identity === ten.steps[i]?.identity).map(({ id }) => id);
+  const own = one.steps.map(({ id }) => id).filter((id) => !shared.includes(id));
+  expect(own).toEqual(['soft-2-train', 'soft-2-distance', 'soft-2-validate', 'test-soft', 'release', 'report']);
+  const patient = await plan({ soft: { curriculumAlpha: 1 }, train: { ...tinyConfig().train, patience: 1 } });
+  const distil = ({ steps }: RunPlan) => steps.find(({ id }) => id === 'self-distil')?.identity;
+  expect(distil(patient)).not.toBe(distil(one));
+});
+
 test('before the first run every step is to be run, and says what it depends on', async () => {
   for (const from of [store, undefined]) {
     const planned = await plan({}, from);
