@@ -330,6 +330,4 @@ export interface Progress {
   secondsLeft?: number;
   loss?: number;
   checkpoint?: string;
-  /** Said once, after a resume. */
-  resumed?: string;
 }

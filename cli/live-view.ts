@@ -14,6 +14,8 @@ export interface LiveRun {
   notice?: string;
   /** Of the steps that are running, those that go on at another worker, by step id. */
   moved?: Record<string, { from: string; to: string; count: number }>;
+  /** Of the steps that are running, what they went on from, by step id. */
+  resumed?: Record<string, string>;
 }
 
 const MARKS: Record<StageProgress, string> = { done: '+', running: '>', pending: ' ' };
@@ -34,6 +36,7 @@ export function renderRun(run: LiveRun, columns: number, paint: Paint, stages: r
   const figures = latestFigures(run);
   if (figures) lines.push(clip(`  ${figures}`, width));
   for (const move of Object.values(run.moved ?? {})) lines.push(clip(`  ${moveText(move)}`, width));
+  for (const text of Object.values(run.resumed ?? {})) lines.push(clip(`  ${oneLine(text, width)}`, width));
   const notice = status.phase === 'paused' ? `Paused. To go on: softflow resume ${status.runId}` : run.notice;
   if (notice) lines.push(paint.yellow(clip(`  ${oneLine(notice, width)}`, width)));
   return lines;
@@ -144,6 +147,7 @@ export type RunEvent =
     }
   | ({ event: 'progress'; label: string } & Progress)
   | { event: 'moved'; id: string; label: string; from: string; to: string }
+  | { event: 'resumed'; id: string; label: string; message: string }
   | { event: 'notice'; message: string };
 
 export function eventsBetween(before: LiveRun | undefined, now: LiveRun): RunEvent[] {
@@ -170,7 +174,7 @@ export function eventsBetween(before: LiveRun | undefined, now: LiveRun): RunEve
         ...(hr10 === undefined ? {} : { hr10 }),
       });
     }
-  events.push(...movesBetween(before, now));
+  events.push(...movesBetween(before, now), ...resumesBetween(before, now));
   if (status.phase !== 'running') events.push(...phase);
   if (now.notice && now.notice !== before?.notice) events.push({ event: 'notice', message: now.notice });
   return events;
@@ -181,6 +185,14 @@ function movesBetween(before: LiveRun | undefined, { status, moved = {} }: LiveR
     const move = moved[id];
     if (!move || before?.moved?.[id]?.count === move.count) return [];
     return [{ event: 'moved' as const, id, label, from: move.from, to: move.to }];
+  });
+}
+
+function resumesBetween(before: LiveRun | undefined, { status, resumed = {} }: LiveRun): RunEvent[] {
+  return status.steps.flatMap(({ id, label }) => {
+    const message = resumed[id];
+    if (message === undefined || before?.resumed?.[id] === message) return [];
+    return [{ event: 'resumed' as const, id, label, message }];
   });
 }
 
@@ -226,6 +238,8 @@ export function eventLine(event: RunEvent): string {
         .join('  ');
     case 'moved':
       return `${oneLine(event.label, 80)}: ${moveText(event)}`;
+    case 'resumed':
+      return `${oneLine(event.label, 80)}: ${oneLine(event.message, 400)}`;
     case 'notice':
       return oneLine(event.message, 400);
   }

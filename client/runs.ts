@@ -12,7 +12,7 @@ import { dataIsGone, type RunPart, requireSense, type StepRange, stepRange } fro
 import { RunRecords } from './run-records.ts';
 import { active, completed, notEnded, refusedAsActive, waiting } from './run-refusals.ts';
 import { searchAttributes } from './search-attributes.ts';
-import { type Moved, movedSteps } from './step-moves.ts';
+import { type Attempts, attemptsAtWork } from './step-moves.ts';
 import { closed, ENDED_AS, elapsed, isError, reopened } from './workflow-end.ts';
 
 export interface RunsOptions {
@@ -33,7 +33,7 @@ export interface StartOptions {
 }
 
 /** A run at one moment. */
-export interface RunLook extends Moved {
+export interface RunLook extends Attempts {
   status: RunStatus;
   /** Of the steps at work; empty while they wait for a worker. */
   progress: Progress[];
@@ -150,8 +150,8 @@ export class Runs {
     const { progress, notice } = await pendingActivities(description, payloadCodecs);
     const hint = live ? notice : silenceOf(description);
     const status = live ?? reopened(recorded);
-    const moved = await movedSteps(this.#store, status);
-    return { status, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}), ...moved };
+    const attempts = await attemptsAtWork(this.#store, status);
+    return { status, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}), ...attempts };
   }
 
   /** The resolved config of a run. @throws SoftflowError `RUN_NOT_FOUND` */

@@ -3,6 +3,7 @@ import { decodeDistilled, decodeItems, decodeWindows } from '../../datasets/tabl
 import { SoftflowError } from '../../errors.ts';
 import type { BaseModel } from '../../model/base-model.ts';
 import { initialAdapter } from '../../model/lora.ts';
+import { learningRateAt } from '../../model/optimizer.ts';
 import type { Sample } from '../../model/packing.ts';
 import type { Tokenizer } from '../../model/tokenizer.ts';
 import { decodeTrainingState, freshTrainingState } from '../../model/training-state.ts';
@@ -10,7 +11,7 @@ import type { StepInput, TrainEpochParams } from '../contracts.ts';
 import type { JobContext } from '../trainer-protocol.ts';
 import type { PlannedStep } from './epoch-plan.ts';
 import { encodePrompts, encodeTarget, readAdapter, readInput } from './job-data.ts';
-import { checkFingerprint, noteResume } from './tiles.ts';
+import { checkFingerprint, noteResume, resumesOf } from './tiles.ts';
 
 type Input = StepInput<TrainEpochParams>;
 
@@ -69,23 +70,26 @@ function distilledIds(
 }
 
 /** The state that this attempt goes on from: a checkpoint of the step, the epoch before, or a fresh adapter. */
-export async function begin(input: Input, context: JobContext, model: BaseModel) {
+export async function begin(input: Input, context: JobContext, model: BaseModel, plan: PlannedStep[]) {
   const { store } = context;
   const checkpoint = await latestCheckpoint(store, input.key);
   if (checkpoint !== undefined) {
     checkFingerprint(checkpoint.fingerprint, input, context);
     const state = await decodeTrainingState(await store.getBytes(checkpoint.blob));
     const figures = state.figures as EpochFigures;
-    const place = positionOf(input, figures);
-    await noteResume(store, input.key, input.circumstances.runId, place);
-    const resumed = `resumed at ${place} (checkpoint ${Math.round(checkpoint.ageMs / 1000)} s old; optimiser, gradient sum and data position restored)`;
-    return { state, figures, resumed };
+    const attempt = (await resumesOf(store, input.key)) + 2;
+    const rate = learningRateAt(input.params.optimizer, state.optimizer.step);
+    const resumed =
+      `resumed at ${positionOf(input, figures, plan)} (checkpoint ${Math.round(checkpoint.ageMs / 1000)} s old, attempt ${attempt}, ` +
+      `lr ${rate}, optimiser, gradient sum and data position restored)`;
+    await noteResume(store, input.key, input.circumstances.runId, resumed);
+    return { state, figures };
   }
   const previous = input.inputs['state'];
   const state = previous
     ? await decodeTrainingState(await store.getBytes(previous))
     : freshTrainingState(await firstAdapter(input, context, model));
-  return { state, figures: NOTHING_DONE, resumed: undefined };
+  return { state, figures: NOTHING_DONE };
 }
 
 /** What epoch 1 trains: the adapter of an earlier release, or a fresh one. Moments always start at zero. */
@@ -107,9 +111,9 @@ async function firstAdapter({ inputs, params }: Input, { store }: JobContext, { 
   return adapter;
 }
 
-/** For people: epoch, step and micro-batch in progress, with totals when the plan is given. */
+/** For people: epoch or round, step and micro-batch in progress, with totals when the plan is given. */
 export function positionOf({ params }: Input, { step, microBatch }: EpochFigures, plan?: PlannedStep[]): string {
   const steps = plan ? `/${plan.length}` : '';
   const microBatches = plan ? `/${plan[step]?.microBatches.length ?? 0}` : '';
-  return `epoch ${params.epoch}, step ${step + 1}${steps}, micro-batch ${microBatch + 1}${microBatches}`;
+  return `${params.stage === 'sft' ? 'epoch' : 'round'} ${params.epoch}, step ${step + 1}${steps}, micro-batch ${microBatch + 1}${microBatches}`;
 }

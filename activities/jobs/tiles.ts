@@ -52,8 +52,13 @@ export async function runTiles(
   if (await begunByAnotherRun(input, context)) mine.reverse();
   const rowsOf = (indices: Iterable<number>) => [...indices].reduce((sum, i) => sum + (work.tiles[i]?.length ?? 0), 0);
   const reusedRows = rowsOf(saved.keys());
-  const resumes = await countResumes(input, context, reusedRows, work);
   const total = rowsOf(work.tiles.keys());
+  const resumes = await countResumes(
+    input,
+    context,
+    `resumed, ${reusedRows} of ${total} ${work.unit} reused`,
+    reusedRows,
+  );
   let rows = 0;
   for (const index of mine) {
     const present = await getTile(context.store, input.key, index);
@@ -63,7 +68,7 @@ export async function runTiles(
       continue;
     }
     const position = `tile ${index + 1}/${work.tiles.length}`;
-    report(input, context, { position, done: rowsOf(saved.keys()), total, rows, started, reusedRows, unit: work.unit });
+    report(input, context, { position, done: rowsOf(saved.keys()), total, rows, started, unit: work.unit });
     const stopIfDraining = async () => {
       context.alive();
       await context.breathe();
@@ -104,15 +109,15 @@ async function begunByAnotherRun({ key, circumstances }: StepInput<unknown>, { s
 async function countResumes(
   { key, circumstances }: StepInput<unknown>,
   { store }: JobContext,
+  resumed: string,
   reusedRows: number,
-  { unit }: TiledWork,
 ): Promise<number> {
   // Another shard of the same step may have been quicker: that is no resume.
-  if (reusedRows > 0 && !circumstances.shard)
-    await noteResume(store, key, circumstances.runId, `${reusedRows} ${unit}`);
+  if (reusedRows > 0 && !circumstances.shard) await noteResume(store, key, circumstances.runId, resumed);
   return resumesOf(store, key);
 }
 
+/** What an attempt went on from, in a sentence for people. */
 export async function noteResume(
   store: JobContext['store'],
   key: string,
@@ -173,7 +178,6 @@ function report(
     total: number;
     rows: number;
     started: number;
-    reusedRows: number;
     unit: string;
   },
 ): void {
@@ -185,7 +189,5 @@ function report(
     total: at.total,
     unit: at.unit,
     ...(at.rows > 0 && { rate, secondsLeft: (at.total - at.done) / rate }),
-    ...(at.reusedRows > 0 &&
-      at.rows === 0 && { resumed: `resumed, ${at.reusedRows} of ${at.total} ${at.unit} reused` }),
   });
 }

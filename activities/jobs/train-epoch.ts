@@ -28,9 +28,9 @@ export async function trainEpoch(session: TensorSession, input: Input, context: 
   const samples = await readSamples(input, context, tokenizer);
   const prefix = sharedPrefix(samples.map(({ prompt }) => prompt));
   const plan = planEpoch(samples, params);
-  const begun = await begin(input, context, model);
+  const begun = await begin(input, context, model, plan);
   const epoch = new Epoch(input, context, model, plan, prefix, begun.state, begun.figures);
-  await epoch.run(begun.resumed);
+  await epoch.run();
   return finish(input, context, epoch);
 }
 
@@ -68,14 +68,14 @@ class Epoch {
     this.figures = { ...figures, stepLosses: [...figures.stepLosses] };
   }
 
-  async run(resumed: string | undefined): Promise<void> {
+  async run(): Promise<void> {
     for (let step = this.figures.step; step < this.plan.length; step++) {
       const { microBatches } = this.plan[step] as PlannedStep;
       const adapter = uploadAdapter(this.model.config, this.input.params.lora, this.state.parameters);
       try {
         for (let i = this.figures.microBatch; i < microBatches.length; i++) {
           await this.stopOrSave();
-          this.report(this.samplesDone === 0 ? resumed : undefined);
+          this.report();
           this.add(this.runMicroBatch(adapter, microBatches[i]!), i);
         }
       } finally {
@@ -163,7 +163,7 @@ class Epoch {
     this.lastSave = Date.now();
   }
 
-  private report(resumed?: string): void {
+  private report(): void {
     const { figures } = this;
     const total = samplesOf(this.plan);
     const done = samplesOf(this.plan.slice(0, figures.step)) + samplesOf([this.plan[figures.step]], figures.microBatch);
@@ -175,7 +175,6 @@ class Epoch {
       total,
       unit: 'samples',
       ...(this.samplesDone > 0 && { rate, ...speed, secondsLeft: (total - done) / rate, loss: this.meanLoss() }),
-      ...(resumed !== undefined && { resumed }),
     });
   }
 

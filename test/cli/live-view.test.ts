@@ -161,6 +161,16 @@ describe('events', () => {
     ]);
   });
 
+  it('say in which state, once the step is at work again', () => {
+    const steps = [step('sft-2', 'sft', 'running', 'SFT epoch 2: train')];
+    const before = { ...run, status: { ...status, steps } };
+    const message = 'resumed at epoch 2, step 9/16, micro-batch 12/32 (checkpoint 38 s old, attempt 2, ...)';
+    const now = { ...before, resumed: { 'sft-2': message } };
+    expect(eventsBetween(before, now).map(eventLine)).toEqual([`SFT epoch 2: train: ${message}`]);
+    expect(eventsBetween(now, now)).toEqual([]);
+    expect(renderRun(now, 200, paintFor(false))).toContain(`  ${message}`);
+  });
+
   it('report progress only when it moved', () => {
     expect(progressEvents(run, run)).toEqual([]);
     expect(progressEvents(undefined, run).map(eventLine)).toEqual([

@@ -66,11 +66,11 @@ describe('an epoch', () => {
   });
 
   it.each([
-    [1, 'step 1, micro-batch 1'],
-    [2, 'step 1, micro-batch 2'],
-    [3, 'step 2, micro-batch 1'],
-    [4, 'step 2, micro-batch 2'],
-    [5, 'step 3, micro-batch 1'],
+    [1, 'step 1/3, micro-batch 1/2'],
+    [2, 'step 1/3, micro-batch 2/2'],
+    [3, 'step 2/3, micro-batch 1/2'],
+    [4, 'step 2/3, micro-batch 2/2'],
+    [5, 'step 3/3, micro-batch 1/1'],
   ])('stopped at border %i and resumed at %s ends with the same bytes', async (drainAt, place) => {
     const store = await workshop.newStore();
     const input = await secondEpoch(store);
@@ -79,7 +79,10 @@ describe('an epoch', () => {
     const resumed = await runStep<TrainEpochResult>(JOBS, input, context);
     expectSame(resumed, whole);
     expect(context.borders).toBe(MICRO_BATCHES - drainAt + 1);
-    expect(context.reported[0]!.resumed).toContain(`resumed at epoch 2, ${place} `);
+    const notes = (await store.readTelemetry(input.key)) as { resumed?: string }[];
+    expect(notes.flatMap((note) => note.resumed?.replace(/ \d+ s old/, '') ?? [])).toEqual([
+      `resumed at round 2, ${place} (checkpoint, attempt 2, lr ${params.optimizer.learningRate}, optimiser, gradient sum and data position restored)`,
+    ]);
     expect(resumed.telemetry.resumes).toBe(1);
   });
 
@@ -199,7 +202,7 @@ it('stops when the loss is no longer a number, and says where', async () => {
   await expect(train(await inputOf(store, { optimizer }), store)).rejects.toMatchObject({
     code: 'LOSS_NOT_FINITE',
     retryable: false,
-    message: expect.stringContaining('epoch 1, step 2/3, micro-batch 1/2'),
+    message: expect.stringContaining('round 1, step 2/3, micro-batch 1/2'),
   });
 });
 
