@@ -5,8 +5,10 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findDawn } from '../setup/dawn.ts';
 import type { ProbeRow } from '../setup/probe.ts';
-import { findTensorflow } from '../setup/tensorflow.ts';
+import { findTensorflow, hasNvidiaGpu } from '../setup/tensorflow.ts';
 import { formatBytes, formatNumber } from './format.ts';
+import { gpuTrouble } from './gpu-trouble.ts';
+import { findTarget } from './session.ts';
 
 /** One line of `softflow doctor`. `warning` is told but is no trouble; `fault` makes the command fail. */
 export interface Check {
@@ -23,6 +25,7 @@ export interface BackendProbe {
   detail: string;
   /** Not to be had on this machine, which is no trouble. */
   absent?: boolean;
+  device?: string;
   gflops?: number;
   deterministic?: boolean;
   digest?: string;
@@ -68,9 +71,17 @@ export async function backendCheck(name: string, timeoutMs = 120_000): Promise<C
   const [first, second] = await Promise.all([runNode([script, name], timeoutMs), runNode([script, name], timeoutMs)]);
   const { status, signal, stdout, stderr } = first;
   const probe = lastJson(stdout);
+  const unused = name === 'tensorflow' && hasNvidiaGpu() && probe?.device === 'cpu';
+  if (probe?.ok && unused) return judgeUnusedGpu(label, probe, stderr);
   if (probe) return judgeBackend(label, probe, lastJson(second.stdout));
   const reason = lastLine(stderr) || `ended without an answer (${signal ?? `exit ${status}`})`;
   return { name: label, state: 'fault', found: reason, advice: `Run: node ${script} ${name}` };
+}
+
+/** @param printed what TensorFlow said while it looked for the GPU that is there */
+export function judgeUnusedGpu(name: string, { detail }: BackendProbe, printed: string): Check {
+  const { found, advice } = gpuTrouble(printed);
+  return { name, state: 'warning', found: `${detail}; the NVIDIA GPU is not used: ${found}`, advice };
 }
 
 /** @param second what another process found */
@@ -110,6 +121,8 @@ function runNode(args: string[], timeoutMs: number): Promise<NodeResult> {
   return new Promise((done) => {
     const child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
+      // What TensorFlow says of GPUs are warnings.
+      env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '0' },
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
     });
@@ -164,21 +177,37 @@ function nearestFolder(folder: string): string {
 
 export const hasFault = (checks: readonly Check[]): boolean => checks.some(({ state }) => state === 'fault');
 
-/** The server that the environment names, or a word on the embedded one. */
+/** The server that the environment names, else the embedded one where it runs. */
 export async function temporalCheck(): Promise<Check> {
   const name = 'Temporal server';
-  const { configuredTarget, connect } = await import('../client/connect.ts');
   try {
-    const target = configuredTarget();
+    const target = await findTarget();
     if (!target) return { name, state: 'later', found: 'none configured; the embedded one is started when needed' };
-    const { connection } = await connect(target);
+    const { connect } = await import('../client/connect.ts');
+    const { missingAttributes } = await import('../client/search-attributes.ts');
+    const client = await connect(target);
+    const { connection } = client;
     const { serverVersion } = await connection.workflowService.getSystemInfo({});
     await connection.workflowService.describeNamespace({ namespace: target.namespace });
+    const missing = await missingAttributes(client);
     await connection.close();
-    return { name, state: 'ok', found: `${target.address}, version ${serverVersion}, namespace ${target.namespace}` };
+    return judgeServer(name, `${target.address}, version ${serverVersion}, namespace ${target.namespace}`, missing);
   } catch (error) {
     const { code, message } = error as { code?: unknown; message: string };
     const advice = code === 5 ? 'Create the namespace, or name another in TEMPORAL_NAMESPACE.' : undefined;
     return { name, state: 'fault', found: message, ...(advice ? { advice } : {}) };
   }
+}
+
+/** Without search attributes runs are only harder to find. */
+export function judgeServer(name: string, found: string, missing: readonly { name: string; type: string }[]): Check {
+  if (missing.length === 0) return { name, state: 'ok', found: `${found}, search attributes known` };
+  const one = ({ name: attribute, type }: { name: string; type: string }) =>
+    `temporal operator search-attribute create --name ${attribute} --type ${type}`;
+  return {
+    name,
+    state: 'warning',
+    found: `${found}, without the search attributes ${missing.map((attribute) => attribute.name).join(', ')}`,
+    advice: `Runs work without; to find them in the Temporal UI: ${missing.map(one).join('; ')}`,
+  };
 }

@@ -11,6 +11,8 @@ import { tinyModel } from './tiny-model.ts';
 export interface BackendProbe {
   ok: boolean;
   detail: string;
+  /** Where TensorFlow computes: cpu or gpu. */
+  device?: string;
   gflops?: number;
   deterministic?: boolean;
   /** Of the gradient, for comparison with another process. */
@@ -33,12 +35,14 @@ export async function probeBackend(name: string, options: Omit<BackendOptions, '
   if (!moved || [...first.values()].some((values) => !values.every(Number.isFinite)))
     return { ok: false, detail: 'the gradient of a tiny decoder is zero or not finite' };
   const equal = [...first].every(([tensor, values]) => Buffer.compare(bytes(values), bytes(second.get(tensor)!)) === 0);
-  const device = backend.fingerprint['device'] ? ` on ${backend.fingerprint['device']}` : '';
+  const { device } = backend.fingerprint;
+  const where = device === undefined ? '' : ` on ${device}`;
   const bf16 = nativeOps() ? ', bf16 available' : '';
-  const detail = `${backend.fingerprint['backendVersion']}${device}, ${kernels.name} kernels${bf16}, real op and gradient`;
+  const detail = `${backend.fingerprint['backendVersion']}${where}, ${kernels.name} kernels${bf16}, real op and gradient`;
   const hash = createHash('sha256');
   for (const [tensor, values] of first) hash.update(tensor).update(bytes(values));
-  return { ok: true, detail, gflops, deterministic: equal, digest: hash.digest('hex') };
+  const digest = hash.digest('hex');
+  return { ok: true, detail, gflops, deterministic: equal, digest, ...(device === undefined ? {} : { device }) };
 }
 
 function tinySource(): WeightSource {

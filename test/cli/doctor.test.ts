@@ -2,7 +2,15 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { diskCheck, hasFault, judgeBackend, judgeSetup, nodeCheck } from '../../cli/doctor.ts';
+import {
+  diskCheck,
+  hasFault,
+  judgeBackend,
+  judgeServer,
+  judgeSetup,
+  judgeUnusedGpu,
+  nodeCheck,
+} from '../../cli/doctor.ts';
 import type { ProbeRow } from '../../setup/probe.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'softflow-doctor-'));
@@ -36,6 +44,34 @@ describe('doctor', () => {
     expect(judgeBackend('b', { ok: true, detail: 'd', deterministic: false }).state).toBe('warning');
     expect(judgeBackend('b', { ok: false, detail: 'gradient is wrong' })).toMatchObject({ state: 'fault' });
     expect(judgeBackend('b', { ok: false, absent: true, detail: 'no GPU' }).state).toBe('not tried');
+  });
+
+  it('says why the GPU that is there is not used, and what to do', () => {
+    const judged = (printed: string) =>
+      judgeUnusedGpu('b', { ok: true, detail: '2.21.0 on cpu', device: 'cpu' }, printed);
+    const older =
+      'E cuda_dnn.cc:456] Loaded runtime CuDNN library: 8.2.4 but source was compiled with: 9.3.0.  CuDNN library needs to have matching major version';
+    expect(judged(older)).toMatchObject({
+      state: 'warning',
+      found: '2.21.0 on cpu; the NVIDIA GPU is not used: cuDNN 8.2.4 is installed, and TensorFlow was built for 9.3.0',
+      advice: expect.stringContaining('--backend webgpu'),
+    });
+    const missing =
+      "W dso_loader.cc:59] Could not load dynamic library 'libcudnn.so.9'; dlerror: cannot open\nW gpu_device.cc:2344] Cannot dlopen some GPU libraries.";
+    expect(judged(missing).found).toContain('libraries of CUDA are missing: libcudnn.so.9');
+    expect(judged('failed call to cuInit: CUDA_ERROR_NO_DEVICE').found).toContain('(CUDA_ERROR_NO_DEVICE)');
+    expect(judged('Could not find cuda drivers on your machine').advice).toContain('--gpus all');
+    expect(judged('CUDA driver version is insufficient for CUDA runtime version').found).toContain('too old');
+    expect(judged('').found).toContain('does not say why');
+  });
+
+  it('names the search attributes that a server lacks, and how to make them', () => {
+    expect(judgeServer('s', 'here', [])).toEqual({ name: 's', state: 'ok', found: 'here, search attributes known' });
+    expect(judgeServer('s', 'here', [{ name: 'SoftflowStage', type: 'Keyword' }])).toMatchObject({
+      state: 'warning',
+      found: 'here, without the search attributes SoftflowStage',
+      advice: expect.stringContaining('search-attribute create --name SoftflowStage --type Keyword'),
+    });
   });
 
   it('compares the bytes of two processes', () => {
