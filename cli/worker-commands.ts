@@ -13,13 +13,19 @@ export function registerWorkers({ command, run, terminal }: Registry): void {
     'worker',
     'serve task queues until SIGTERM or Ctrl-C',
     'softflow worker',
-    'softflow worker --queues gpu --backend tensorflow',
+    'softflow worker --queues gpu --backend auto --max-vram 20GiB',
     'softflow worker --queues workflow,cpu --health-port 8080 --health-host 0.0.0.0',
     'softflow worker --queues workflow --build-id 0.2.0',
   )
     .option('--queues <kinds>', 'which queues: workflow, cpu, gpu', 'workflow,cpu,gpu')
     .option('--task-queue <name>', 'base name of the queues (default: softflow)')
     .addOption(new Option('--backend <name>', 'what computes').choices(BACKEND_CHOICES).default('auto'))
+    .addOption(
+      new Option(
+        '--max-vram <size>',
+        "most of a GPU's memory that tensor steps may use: 20GiB (default: all of it)",
+      ).env('SOFTFLOW_MAX_VRAM'),
+    )
     .option('--store <folder>', 'the artifact store (default: .softflow/store)')
     .option(
       '--health-port <port>',

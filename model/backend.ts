@@ -63,6 +63,8 @@ export interface BackendOptions {
   addonPath?: string;
   /** The addon of `webgpu`. */
   dawn?: { path: string; version: string };
+  /** What may be used of a GPU's memory; TensorFlow reads that from its environment. */
+  maxVramBytes?: number;
 }
 
 /**
@@ -80,10 +82,11 @@ export async function openBackend(options: BackendOptions): Promise<Backend> {
   return { name: options.name, fingerprint: fingerprintOf(options.name, tf.version.tfjs) };
 }
 
-async function openWebgpu({ dawn }: BackendOptions): Promise<Backend> {
+async function openWebgpu({ dawn, maxVramBytes }: BackendOptions): Promise<Backend> {
   if (dawn === undefined) throw new SoftflowError('WEBGPU_NO_DEVICE', 'Expected the path of Dawn, got none.');
   const software = process.env['SOFTFLOW_WEBGPU_SOFTWARE'] === '1';
-  const where = await useWebgpu({ dawnPath: dawn.path, software });
+  const bound = maxVramBytes === undefined ? {} : { maxBytes: maxVramBytes };
+  const where = await useWebgpu({ dawnPath: dawn.path, software, ...bound });
   return { name: 'webgpu', fingerprint: { ...fingerprintOf('webgpu', `Dawn ${dawn.version}`), ...where } };
 }
 
@@ -165,15 +168,12 @@ function knowsOp(binding: NativeBackend['binding'], name: string): boolean {
   }
 }
 
+const CHANGES_NO_BIT = new Set(['TF_CPP_MIN_LOG_LEVEL', 'TF_CPP_MAX_VLOG_LEVEL', 'TF_PER_DEVICE_MEMORY_LIMIT_MB']);
+
 /** Everything outside the data that may change a bit of a result. */
 function fingerprintOf(backend: string, version: string): Record<string, string> {
   const variables = Object.keys(process.env)
-    .filter(
-      (name) =>
-        /^(TF_|ONEDNN_|DNNL_|OMP_|MKL_|SOFTFLOW_INSTRUCTIONS$)/.test(name) &&
-        name !== 'TF_CPP_MIN_LOG_LEVEL' &&
-        name !== 'TF_CPP_MAX_VLOG_LEVEL',
-    )
+    .filter((name) => /^(TF_|ONEDNN_|DNNL_|OMP_|MKL_|SOFTFLOW_INSTRUCTIONS$)/.test(name) && !CHANGES_NO_BIT.has(name))
     .sort()
     .map((name) => `${name}=${process.env[name]}`);
   return {

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { SoftflowError } from '../errors.ts';
+import { type BufferPool, boundPool, destroySpare } from './device-memory.ts';
 import { tf } from './tf.ts';
 import { mapNow, openWebgpuDevice, type WebgpuDevice } from './webgpu-device.ts';
 
@@ -16,6 +17,8 @@ export interface WebgpuOptions {
   dawnPath: string;
   /** Whether an adapter that computes on the processor will do: for tests. */
   software: boolean;
+  /** What its buffers may take together; the device's memory by default. */
+  maxBytes?: number;
 }
 
 /**
@@ -23,16 +26,23 @@ export interface WebgpuOptions {
  * @returns what its results depend on: adapter and driver
  * @throws SoftflowError `WEBGPU_NO_DEVICE`
  */
-export async function useWebgpu({ dawnPath, software }: WebgpuOptions): Promise<{ device: string; driver: string }> {
+export async function useWebgpu({
+  dawnPath,
+  software,
+  maxBytes,
+}: WebgpuOptions): Promise<{ device: string; driver: string }> {
   // Loaded first: where it finds a `navigator.gpu`, the package registers a backend that cannot read at once.
   const { WebGPUBackend } = require('@tensorflow/tfjs-backend-webgpu') as Package;
   const opened = await openWebgpuDevice(dawnPath, software);
   if (tf.findBackend('webgpu') === null) tf.registerBackend('webgpu', () => backendOver(WebGPUBackend, opened));
   await tf.setBackend('webgpu');
   await tf.ready();
+  if (maxBytes !== undefined) boundPool(poolOf(tf.backend() as WebGPUBackend), maxBytes);
   const { vendor, architecture, device, description } = opened.info;
   return { device: [vendor, architecture, device].filter((part) => part !== '').join(' '), driver: description };
 }
+
+const poolOf = ({ bufferManager }: WebGPUBackend): BufferPool => bufferManager as unknown as BufferPool;
 
 /** What the package keeps private of its backend. */
 interface Internals {
@@ -69,7 +79,7 @@ function backendOver(Base: typeof WebGPUBackend, { device, info }: WebgpuDevice)
 
     override submitQueue(): void {
       super.submitQueue();
-      trim(this.bufferManager);
+      trim(poolOf(this));
     }
 
     private download(source: GPUBuffer): ArrayBuffer {
@@ -88,18 +98,6 @@ function backendOver(Base: typeof WebGPUBackend, { device, info }: WebgpuDevice)
 }
 
 /** The package keeps every buffer that was ever given back, by its exact size; that would grow with every new batch length. */
-function trim(manager: WebGPUBackend['bufferManager']): void {
-  const pool = manager as unknown as {
-    freeBuffers: Map<string, GPUBuffer[]>;
-    numFreeBuffers: number;
-    numBytesAllocated: number;
-    numBytesUsed: number;
-  };
-  if (pool.numBytesAllocated - pool.numBytesUsed <= MAX_SPARE_BYTES) return;
-  for (const buffers of pool.freeBuffers.values())
-    for (const buffer of buffers.splice(0)) {
-      pool.numFreeBuffers--;
-      pool.numBytesAllocated -= buffer.size;
-      buffer.destroy();
-    }
+function trim(pool: BufferPool): void {
+  if (pool.numBytesAllocated - pool.numBytesUsed > MAX_SPARE_BYTES) destroySpare(pool);
 }

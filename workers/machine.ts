@@ -22,6 +22,8 @@ export interface MachineOptions {
   storeRoot: string;
   /** What tensor steps compute with. @default 'auto' */
   backend?: BackendChoice;
+  /** What tensor steps may use of a GPU's memory. @default all of it */
+  maxVramBytes?: number;
   /** Activities of your own in the place of softflow's. */
   replace?: Replacements;
   /** URL of a module of job bodies in place of softflow's own. */
@@ -46,7 +48,7 @@ export interface Machine {
  * @throws SoftflowError `REPLACEMENT_INVALID`, and those of the store
  */
 export async function openMachine(
-  { storeRoot, backend, replace = {}, jobsModule }: MachineOptions,
+  { storeRoot, backend, maxVramBytes, replace = {}, jobsModule }: MachineOptions,
   base: string,
   identity = `${process.pid}@${hostname()}`,
   tracing?: Tracing,
@@ -58,7 +60,12 @@ export async function openMachine(
     memoryLimitBytes: machineMemory(),
   });
   const trainer = new TrainerClient(
-    { storeRoot: store.root, ...(backend ? { backend } : {}), ...(jobsModule ? { jobsModule } : {}) },
+    {
+      storeRoot: store.root,
+      ...(backend ? { backend } : {}),
+      ...(maxVramBytes === undefined ? {} : { maxVramBytes }),
+      ...(jobsModule ? { jobsModule } : {}),
+    },
     {
       died: (death) => metrics.trainerDied(death),
       saved: ({ seconds, bytes }) => metrics.checkpointSaved(seconds, bytes),

@@ -5,6 +5,8 @@ import { BACKEND_CHOICES } from './backend-choices.ts';
 export const TrainerSettingsSchema = z.strictObject({
   storeRoot: z.string(),
   backend: z.enum(BACKEND_CHOICES).default('auto'),
+  /** What it may use of a GPU's memory. */
+  maxVramBytes: z.number().positive().optional(),
   /** URL of a module that takes the place of the job bodies and of the backend. */
   jobsModule: z.string().optional(),
 });
@@ -29,7 +31,7 @@ const SECRET = /(SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|AUTH|COOKIE|KEY|DSN)|_UR[
  */
 export function trainerEnvironment(
   env: NodeJS.ProcessEnv,
-  { jobsModule }: Pick<TrainerSettings, 'jobsModule'> = {},
+  { jobsModule, maxVramBytes }: Pick<TrainerSettings, 'jobsModule' | 'maxVramBytes'> = {},
 ): NodeJS.ProcessEnv {
   const passed = ([name]: [string, unknown]) =>
     FOR_SET_UP.test(name) || (!SECRET.test(name) && (jobsModule !== undefined || NEEDED.test(name)));
@@ -43,5 +45,8 @@ export function trainerEnvironment(
     MALLOC_TRIM_THRESHOLD_: String(2 ** 40),
     MALLOC_TOP_PAD_: String(64 * 2 ** 20),
     ...Object.fromEntries(Object.entries(env).filter(passed)),
+    ...(maxVramBytes === undefined
+      ? {}
+      : { TF_PER_DEVICE_MEMORY_LIMIT_MB: String(Math.floor(maxVramBytes / 2 ** 20)) }),
   };
 }

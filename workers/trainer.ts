@@ -10,7 +10,6 @@ import {
 } from '../activities/trainer-protocol.ts';
 import { openStore } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
-import type { BackendChoice } from './backend-choices.ts';
 import { TrainerSettingsSchema } from './trainer-settings.ts';
 
 type Submitted = Extract<ToTrainer, { type: 'job' }>;
@@ -60,11 +59,13 @@ function openInbox() {
   return { jobs, draining: (id: string) => ending || drained.has(id) };
 }
 
-async function open(settings: ReturnType<typeof TrainerSettingsSchema.parse>) {
+type Settings = ReturnType<typeof TrainerSettingsSchema.parse>;
+
+async function open(settings: Settings) {
   const store = await openStore(settings.storeRoot);
   const { jobs, name, fingerprint } = settings.jobsModule
     ? await openModule(settings.jobsModule)
-    : await openTensors(settings.backend);
+    : await openTensors(settings);
   await send({ type: 'ready', backend: name, fingerprint });
   return { jobs, base: { store, fingerprint } };
 }
@@ -81,10 +82,14 @@ async function openModule(url: string): Promise<Opened> {
   return { jobs: JOBS, name: url, fingerprint: FINGERPRINT };
 }
 
-async function openTensors(choice: BackendChoice): Promise<Opened> {
+async function openTensors({ backend: choice, maxVramBytes }: Settings): Promise<Opened> {
   const { openChosenBackend } = await import('./backend.ts');
   const { JOBS } = await import('../activities/jobs/index.ts');
-  const { name, fingerprint } = await openChosenBackend(choice, (message) => process.stderr.write(`${message}\n`));
+  const say = (message: string) => void process.stderr.write(`${message}\n`);
+  const bound = maxVramBytes === undefined ? {} : { maxVramBytes };
+  const { name, fingerprint } = await openChosenBackend(choice, say, bound);
+  const onGpu = name === 'webgpu' || fingerprint['device'] === 'gpu';
+  if (maxVramBytes !== undefined && !onGpu) say('--max-vram bounds the memory of a GPU; here the processor computes.');
   return { jobs: JOBS, name, fingerprint };
 }
 

@@ -7,6 +7,7 @@ import { anyPort } from '../../workers/ports.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
 import { workerRoutes } from '../../workers/worker-health.ts';
 import type { QueueKind } from '../../workflows/task-queues.ts';
+import { parseByteSize } from '../byte-size.ts';
 import { EXIT } from '../exit-codes.ts';
 import { parsePort } from '../port.ts';
 import { findTarget, STORE_FOLDER } from '../session.ts';
@@ -18,6 +19,7 @@ export interface WorkerCommandOptions {
   queues: string;
   taskQueue?: string;
   backend: BackendChoice;
+  maxVram?: string;
   store?: string;
   healthPort?: string;
   healthHost?: string;
@@ -36,6 +38,7 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
     );
   const { startWorker } = await import('../../workers/worker.ts');
   const version = buildOf(options, queues);
+  const bound = options.maxVram === undefined ? {} : { maxVramBytes: parseByteSize('--max-vram', options.maxVram) };
   let running: RunningWorker | undefined;
   const health = await observe(options, () => running);
   try {
@@ -44,6 +47,7 @@ export async function worker(options: WorkerCommandOptions, terminal: Terminal):
       queues,
       storeRoot: options.store ?? STORE_FOLDER,
       backend: options.backend,
+      ...bound,
       ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
       ...(version ? { version } : {}),
     });
