@@ -77,19 +77,14 @@ export { type RecommendOptions, type RecommendResult, recommend } from './cli/re
 export { type Build, Builds } from './client/builds.ts';
 export { configuredTarget, connect, type TemporalTarget } from './client/connect.ts';
 export { type ListedRelease, Releases, type ReleasesOptions, type Wish } from './client/releases.ts';
+export type { RunPart } from './client/run-part.ts';
 export { type ReleasedRun, readReleasedRun, readRunFile } from './client/run-results.ts';
 export { writeRunView } from './client/run-view.ts';
-export { type RunLook, Runs, type RunsOptions } from './client/runs.ts';
+export { type RunLook, Runs, type RunsOptions, type StartOptions } from './client/runs.ts';
 export type { Overlap, SchedulePolicies, ScheduleTimes } from './client/schedule-spec.ts';
+export type { ScheduleSummary, ScheduleView } from './client/schedule-view.ts';
 export type { ScheduledRun } from './client/scheduled-runs.ts';
-export {
-  type ScheduleChange,
-  type ScheduleInput,
-  type ScheduleSummary,
-  Schedules,
-  type SchedulesOptions,
-  type ScheduleView,
-} from './client/schedules.ts';
+export { type ScheduleChange, type ScheduleInput, Schedules, type SchedulesOptions } from './client/schedules.ts';
 export type { StepMove } from './client/step-moves.ts';
 export { type SweepLook, Sweeps } from './client/sweeps.ts';
 export type { Column, ColumnInput } from './datasets/columns.ts';

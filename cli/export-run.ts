@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { MergeAdapterResult, MergeVerification, Progress } from '../activities/contracts.ts';
+import type { Progress } from '../activities/contracts.ts';
+import type { MergeAdapterResult, MergeVerification } from '../activities/tool-contracts.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import type { Store } from '../artifacts/store.ts';
 import { type ReleasedRun, readReleasedRun, readRunFile } from '../client/run-results.ts';

@@ -60,7 +60,7 @@ export function requireSense(config: RunConfig, { runId, steps }: RunStatus, { f
     );
 }
 
-/** The copy of growing data is let go once it is prepared. @throws SoftflowError `PART_REFUSED` */
+/** The copy of growing data is let go once it is prepared. */
 export const dataIsGone = (runId: string): SoftflowError =>
   refused(
     `Run ${runId} was begun with a copy of data that grows, which is gone since it was prepared. ` +

@@ -117,3 +117,25 @@ function requireTimezone(name: string): void {
     throw invalid(`expected a time zone such as Europe/Berlin, got "${name.slice(0, 80)}"`, cause);
   }
 }
+
+/** Checked before the server is asked, so that a wrong option changes nothing. */
+export function compileChange(change: Partial<ScheduleTimes & SchedulePolicies>) {
+  const { cron, every, timezone, overlap, catchup, pauseOnFailure } = change;
+  const times = cron !== undefined || every !== undefined ? compileSpec(change) : undefined;
+  if (!times && timezone !== undefined) compileSpec({ every: '1d', timezone });
+  const { overlap: overlapPolicy, catchupWindow } = compilePolicies({
+    ...(overlap ? { overlap } : {}),
+    ...(catchup ? { catchup } : {}),
+  });
+  return {
+    spec: (previous: ScheduleSpec): ScheduleSpec => {
+      const zone = timezone ?? previous.timezone;
+      return { ...(times ?? previous), ...(zone === undefined ? {} : { timezone: zone }) };
+    },
+    policies: {
+      ...(overlap ? { overlap: overlapPolicy } : {}),
+      ...(catchup ? { catchupWindow } : {}),
+      ...(pauseOnFailure === undefined ? {} : { pauseOnFailure }),
+    },
+  };
+}

@@ -16,10 +16,9 @@ import type { RunConfig } from '../workflows/run-config.ts';
 import type { SweepPlan } from '../workflows/sweep-state.ts';
 import { DEFAULT_TASK_QUEUE } from '../workflows/task-queues.ts';
 import {
+  compileChange,
   compilePolicies,
   compileSpec,
-  describeTimes,
-  fromTemporal,
   invalid,
   type Overlap,
   requireInstant,
@@ -29,7 +28,8 @@ import {
   type ScheduleTimes,
   toTemporal,
 } from './schedule-spec.ts';
-import { type ScheduledRun, scheduledRun } from './scheduled-runs.ts';
+import { type ScheduleSummary, type ScheduleView, summaryOf, viewOf } from './schedule-view.ts';
+import { scheduledRun } from './scheduled-runs.ts';
 import { searchAttributes } from './search-attributes.ts';
 
 export interface SchedulesOptions {
@@ -56,39 +56,7 @@ export type ScheduleChange = Partial<Omit<ScheduleInput, 'sweep'>> & {
   sweep?: SweepPlan | null;
 };
 
-/** A schedule at one moment; times are ISO 8601, in UTC. */
-export interface ScheduleView {
-  name: string;
-  recipe: string | null;
-  /** The sweep that each retrain is. */
-  sweep: SweepPlan | null;
-  /** `0 3 * * *`, `every 6h`. */
-  times: string[];
-  timezone: string;
-  overlap: Overlap;
-  catchupSeconds: number;
-  pauseOnFailure: boolean;
-  paused: boolean;
-  /** Why it is paused; with `pauseOnFailure` the server writes it. */
-  note: string | null;
-  next: string[];
-  counts: { started: number; missed: number; skippedForOverlap: number };
-  /** The last ten at most, newest first. */
-  runs: ScheduledRun[];
-}
-
-export interface ScheduleSummary {
-  name: string;
-  times: string[];
-  timezone: string;
-  paused: boolean;
-  note: string | null;
-  next: string | null;
-  last: { scheduledAt: string; workflowId: string } | null;
-}
-
 const WORKFLOW = 'retrainWorkflow';
-const NEXT_TIMES = 5;
 
 /** Every call about schedules. They are Temporal Schedules that start `retrainWorkflow`; nothing of them lies elsewhere. */
 export class Schedules {
@@ -118,48 +86,17 @@ export class Schedules {
   /** Of this namespace, by name. */
   async list(): Promise<ScheduleSummary[]> {
     const found: ScheduleSummary[] = [];
-    for await (const { scheduleId, spec, action, state, info } of this.#client.schedule.list()) {
-      if (action?.workflowType !== WORKFLOW) continue;
-      const last = info.recentActions.at(-1);
-      found.push({
-        name: scheduleId,
-        times: spec ? describeTimes(spec) : [],
-        timezone: spec?.timezone ?? 'UTC',
-        paused: state.paused,
-        note: state.note ?? null,
-        next: info.nextActionTimes[0]?.toISOString() ?? null,
-        last: last
-          ? { scheduledAt: last.scheduledAt.toISOString(), workflowId: last.action.workflow.workflowId }
-          : null,
-      });
-    }
+    for await (const schedule of this.#client.schedule.list())
+      if (schedule.action?.workflowType === WORKFLOW) found.push(summaryOf(schedule));
     return found.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** Its settings, its next times, and what became of its last runs. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
   async describe(name: string): Promise<ScheduleView> {
-    const { spec, policies, state, info, action } = await this.#description(name);
-    const [input] = (action.args ?? []) as [RetrainInput?];
-    const runs = info.recentActions.map((taken) => scheduledRun(this.#client, this.#store, name, taken));
-    return {
-      name,
-      recipe: input?.recipe ?? null,
-      sweep: input?.sweep ?? null,
-      times: describeTimes(spec),
-      timezone: spec.timezone ?? 'UTC',
-      overlap: fromTemporal(policies.overlap),
-      catchupSeconds: policies.catchupWindow / 1000,
-      pauseOnFailure: policies.pauseOnFailure,
-      paused: state.paused,
-      note: state.note ?? null,
-      next: info.nextActionTimes.slice(0, NEXT_TIMES).map((time) => time.toISOString()),
-      counts: {
-        started: info.numActionsTaken,
-        missed: info.numActionsMissedCatchupWindow,
-        skippedForOverlap: info.numActionsSkippedOverlap,
-      },
-      runs: (await Promise.all(runs)).reverse(),
-    };
+    const description = await this.#description(name);
+    const { recentActions } = description.info;
+    const runs = recentActions.map((taken) => scheduledRun(this.#client, this.#store, name, taken));
+    return viewOf(name, description, (await Promise.all(runs)).reverse());
   }
 
   /** @throws SoftflowError `SCHEDULE_NOT_FOUND`, `SCHEDULE_INVALID` */
@@ -285,26 +222,4 @@ export class Schedules {
       details: { name },
     });
   }
-}
-
-/** Checked before the server is asked, so that a wrong option changes nothing. */
-function compileChange(change: ScheduleChange) {
-  const { cron, every, timezone, overlap, catchup, pauseOnFailure } = change;
-  const times = cron !== undefined || every !== undefined ? compileSpec(change) : undefined;
-  if (!times && timezone !== undefined) compileSpec({ every: '1d', timezone });
-  const { overlap: overlapPolicy, catchupWindow } = compilePolicies({
-    ...(overlap ? { overlap } : {}),
-    ...(catchup ? { catchup } : {}),
-  });
-  return {
-    spec: (previous: ScheduleSpec): ScheduleSpec => {
-      const zone = timezone ?? previous.timezone;
-      return { ...(times ?? previous), ...(zone === undefined ? {} : { timezone: zone }) };
-    },
-    policies: {
-      ...(overlap ? { overlap: overlapPolicy } : {}),
-      ...(catchup ? { catchupWindow } : {}),
-      ...(pauseOnFailure === undefined ? {} : { pauseOnFailure }),
-    },
-  };
 }

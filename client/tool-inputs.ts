@@ -1,4 +1,4 @@
-import type { MergeAdapterParams, RecommendParams } from '../activities/contracts.ts';
+import type { MergeAdapterParams, RecommendParams } from '../activities/tool-contracts.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { SoftflowError } from '../errors.ts';
 import { stepParams } from '../workflows/step-params.ts';

@@ -1,5 +1,5 @@
 import type { AuditRow } from '../artifacts/decisions.ts';
-import type { ScheduleSummary } from '../client/schedules.ts';
+import type { ScheduleSummary } from '../client/schedule-view.ts';
 import { escapeHtml } from '../report/escape.ts';
 import { tableHtml } from '../report/html-parts.ts';
 import { type Page, runLink } from './layout.ts';

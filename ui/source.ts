@@ -1,6 +1,6 @@
 import type { AuditRow } from '../artifacts/decisions.ts';
 import type { RunLook } from '../client/runs.ts';
-import type { ScheduleSummary } from '../client/schedules.ts';
+import type { ScheduleSummary } from '../client/schedule-view.ts';
 import type { SweepLook } from '../client/sweeps.ts';
 
 /** What the page shows, asked for anew each time. */

@@ -1,8 +1,9 @@
 import type { RecommendationRow } from '../../datasets/schemas.ts';
 import { decodeEmbeddings, encodeRecommendations } from '../../datasets/tables.ts';
 import { nearestTitles } from '../../model/grounding.ts';
-import type { RecommendParams, StepInput } from '../contracts.ts';
+import type { StepInput } from '../contracts.ts';
 import { finishStep } from '../step-result.ts';
+import type { RecommendParams } from '../tool-contracts.ts';
 import type { JobContext } from '../trainer-protocol.ts';
 import { generateStep } from './generate.ts';
 import { readInput } from './job-data.ts';

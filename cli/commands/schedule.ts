@@ -1,6 +1,7 @@
 import { relative } from 'node:path';
 import type { Overlap } from '../../client/schedule-spec.ts';
-import type { ScheduleChange, ScheduleSummary, Schedules, ScheduleView } from '../../client/schedules.ts';
+import type { ScheduleSummary, ScheduleView } from '../../client/schedule-view.ts';
+import type { ScheduleChange, Schedules } from '../../client/schedules.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { SweepPlan } from '../../workflows/sweep-state.ts';
 import { loadConfigFile } from '../config-file.ts';
