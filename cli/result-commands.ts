@@ -31,17 +31,18 @@ function addReport({ command, run, terminal }: Registry): void {
 
 function addCompare({ command, run, terminal }: Registry): void {
   command(
-    'compare <first> <second>',
-    'two finished runs on the same windows: settings, metrics with intervals, slices',
+    'compare <first> <others...>',
+    'finished runs on the same windows, each against the first: settings, metrics with intervals, slices',
     'softflow compare demo-3f2a latest',
     'softflow compare demo-3f2a demo-91bc --k 20 --json',
+    'softflow compare champion-3f2a tried-91bc tried-07cd',
   )
     .addOption(new Option('--k <k>', 'cut-off of HR and NDCG (default: 10 where it was measured)').argParser(count))
     .addOption(jsonOption())
     .action(
-      run(async (first: string, second: string, options: CompareOptions) => {
+      run(async (first: string, others: string[], options: CompareOptions) => {
         const { compare } = await import('./commands/compare.ts');
-        return compare(first, second, options, terminal);
+        return compare(first, others, options, terminal);
       }),
     );
 }

@@ -10,10 +10,10 @@ export interface CompareOptions {
   json?: boolean;
 }
 
-/** Two finished runs beside each other, from the store alone. */
+/** Finished runs beside the first of them, from the store alone. */
 export async function compare(
   first: string,
-  second: string,
+  others: readonly string[],
   options: CompareOptions,
   terminal: Terminal,
 ): Promise<number> {
@@ -21,8 +21,10 @@ export async function compare(
   const { readRunFile } = await import('../../client/run-results.ts');
   const summaryOf = async (name: string): Promise<RunSummary> =>
     JSON.parse(Buffer.from(await readRunFile(store, await runs.find(name), 'summary.json')).toString()) as RunSummary;
-  const comparison = compareRuns(await summaryOf(first), await summaryOf(second), options.k);
-  if (options.json) terminal.out(JSON.stringify(comparison, null, 2));
-  else for (const line of renderComparison(comparison)) terminal.out(line);
+  const against = await summaryOf(first);
+  const summaries = await Promise.all(others.map(summaryOf));
+  const comparisons = summaries.map((summary) => compareRuns(against, summary, options.k));
+  if (options.json) terminal.out(JSON.stringify(comparisons.length === 1 ? comparisons[0] : comparisons, null, 2));
+  else terminal.out(comparisons.map((comparison) => renderComparison(comparison).join('\n')).join('\n\n'));
   return EXIT.ok;
 }
