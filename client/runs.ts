@@ -215,8 +215,10 @@ export class Runs {
 
   async #goOn(runId: string, { lastStep }: StepRange): Promise<void> {
     await this.#update(
-      (handle, { resumeUpdate }) =>
-        handle.executeUpdate(resumeUpdate, { args: lastStep === undefined ? [] : [{ lastStep }] }),
+      (handle, { resumeUpdate, resumeUntilUpdate }) =>
+        lastStep === undefined
+          ? handle.executeUpdate(resumeUpdate)
+          : handle.executeUpdate(resumeUntilUpdate, { args: [lastStep] }),
       runId,
     ).catch(refusedAsActive(runId));
   }

@@ -1,6 +1,7 @@
 import { ApplicationFailure, setHandler } from '@temporalio/workflow';
 import {
   pauseUpdate,
+  resumeUntilUpdate,
   resumeUpdate,
   type Steer,
   setCurriculumAlphaUpdate,
@@ -9,6 +10,7 @@ import {
   stopUpdate,
 } from './messages.ts';
 import { type RunPhase, type SoftState, toStatus } from './run-state.ts';
+import { orderOf } from './step-order.ts';
 import { interrupt, type Run } from './steps.ts';
 
 /** Answers the query and takes the updates of `messages.ts`; validators refuse what makes no sense before it is recorded. */
@@ -27,14 +29,24 @@ export function handleMessages(run: Run): void {
   );
   setHandler(
     resumeUpdate,
-    (request) => {
+    () => {
       steer(run, 'resume');
-      if (request) state.lastStep = { id: request.lastStep, reached: false };
+      return status();
+    },
+    { validator: () => refuseUnlessHeld(state) },
+  );
+  setHandler(
+    resumeUntilUpdate,
+    (lastStep) => {
+      steer(run, 'resume');
+      state.lastStep = { id: lastStep, reached: false };
       return status();
     },
     {
-      validator: () =>
-        refuseIf(!state.paused && state.stopAfter !== 'round', 'The run is neither paused nor about to stop.'),
+      validator: (lastStep) => {
+        refuseUnlessHeld(state);
+        refuseIf(orderOf(run.config, lastStep) < 0, `Expected the id of a step of this run, got "${lastStep}".`);
+      },
     },
   );
   setHandler(
@@ -72,6 +84,10 @@ function steer(run: Run, wish: Steer): void {
     delete state.stopAfter;
   } else state.stopAfter = wish === 'stop now' ? 'now' : 'round';
   if (wish === 'pause' || wish === 'stop now') interrupt(run);
+}
+
+function refuseUnlessHeld({ paused, stopAfter }: SoftState): void {
+  refuseIf(!paused && stopAfter !== 'round', 'The run is neither paused nor about to stop.');
 }
 
 export function refuseIf(refused: boolean, message: string): void {

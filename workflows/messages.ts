@@ -8,8 +8,11 @@ export const statusQuery = defineQuery<RunStatus>('status');
 /** Stops at the next micro-batch or tile, keeps what is done, and waits for `resume`. */
 export const pauseUpdate = defineUpdate<RunStatus>('pause');
 
-/** Goes on after `pause`, perhaps as far as a step only; also takes back a `stop` after the round. */
-export const resumeUpdate = defineUpdate<RunStatus, [{ lastStep: string }?]>('resume');
+/** Goes on after `pause`; also takes back a `stop` after the round. */
+export const resumeUpdate = defineUpdate<RunStatus>('resume');
+
+/** The same, as far as a step by its id only. */
+export const resumeUntilUpdate = defineUpdate<RunStatus, [string]>('resumeUntil');
 
 /** Ends the run at the next micro-batch or tile (`now`) or after the epoch in progress (`round`); it can be resumed. */
 export const stopUpdate = defineUpdate<RunStatus, [{ after: 'now' | 'round' }]>('stop');

@@ -65,8 +65,8 @@ test('the table has a line a step of all runs together, and says what the sweep 
   expect(lines).toContain('  1  soft.curriculumAlpha=0.1');
   expect(lines.slice(-4)).toEqual([
     '24 steps, 9 of them shared: 1 to reuse, 0 to resume, 14 to run.',
-    'Takes about 15 min 0 s of one trainer (9.00 EUR) when the worse half ends after rounds 2, 3; at most 23 min 20 s of one trainer (14.00 EUR).',
+    'Takes about 15 min 00 s of one trainer (9.00 EUR) when the worse half ends after rounds 2, 3; at most 23 min 20 s of one trainer (14.00 EUR).',
     'Measured here with tensorflow; a trainer needs 2.0 GB of the 16 GB of memory.',
-    'That is more than the budget of 10 min 0 s: when it is used up only the best run goes on.',
+    'That is more than the budget of 10 min 00 s: when it is used up only the best run goes on.',
   ]);
 });

@@ -68,7 +68,9 @@ test('pause, resume and stop steer a run, and a stopped one can be resumed to it
   const runId = await runs.find('steady');
   expect(await runs.pause(runId)).toMatchObject({ phase: 'paused' });
   await expect(runs.pause(runId)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' });
-  await runs.resume(runId);
+  await expect(runs.resume(runId, { from: 'prepare' })).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
+  await runs.resume(runId, { until: 'curriculum' });
+  expect((await runs.look(runId)).status.lastStep).toEqual({ id: 'soft-1-validate', reached: false });
   await runs.stop(runId, 'now');
   expect(await runs.result(runId)).toMatchObject({ phase: 'stopped' });
   expect((await runs.look(runId)).status.phase).toBe('stopped');
