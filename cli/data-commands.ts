@@ -24,21 +24,22 @@ export function addDataCommands({ program, run, terminal }: Registry): void {
       }),
     );
   data
-    .command('prepare <recipe>')
+    .command('prepare <file>')
     .description(
-      'prepare the data of a recipe as its run would, without training: counts, a split hash, tables to look at',
+      'prepare the data of a recipe, or a data file, as a run would, without training: counts, a split hash, tables to look at',
     )
+    .option('--items <file>', 'the file of titles, beside a data file')
     .option('-o, --output <folder>', 'also write the tables there, as Arrow files; a new or empty folder')
     .addOption(setOption())
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      '\nExamples:\n  $ softflow data prepare my.yaml\n  $ softflow data prepare my.yaml -s data.kCore=10 -o prepared',
+      '\nExamples:\n  $ softflow data prepare my.yaml\n  $ softflow data prepare interactions.csv --items items.csv\n  $ softflow data prepare my.yaml -s data.kCore=10 -o prepared',
     )
     .action(
-      run(async (recipe: string, options: PrepareOptions) => {
+      run(async (file: string, options: PrepareOptions) => {
         const { prepare } = await import('./commands/data-prepare.ts');
-        return prepare(recipe, options, terminal);
+        return prepare(file, options, terminal);
       }),
     );
   data

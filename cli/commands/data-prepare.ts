@@ -1,14 +1,15 @@
 import { chmod, copyFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import type { PrepareDataResult, StepResult } from '../../activities/contracts.ts';
 import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
 import { splitHash } from '../../artifacts/split-hash.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { prepareDataParams, sourceNames } from '../../client/plan-run.ts';
 import type { DatasetCard } from '../../datasets/prepare.ts';
+import { SoftflowError } from '../../errors.ts';
 import { prepareOnMachine } from '../../workers/prepare-ahead.ts';
 import type { RunConfig } from '../../workflows/run-config.ts';
-import { loadConfigFile } from '../config-file.ts';
+import { type LoadedConfig, loadConfigFile, parseConfig } from '../config-file.ts';
 import { EXIT } from '../exit-codes.ts';
 import { openJobView } from '../job-view.ts';
 import { type PreparedReport, renderPrepared } from '../prepared-view.ts';
@@ -16,18 +17,24 @@ import { STORE_FOLDER } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import type { Terminal } from '../terminal.ts';
 import { requireFree, writeWholeFolder } from '../whole-folder.ts';
+import { recipeFromData } from './init.ts';
 
 export interface PrepareOptions {
   set: string[];
+  /** Titles, beside a data file. */
+  items?: string;
   output?: string;
   json?: boolean;
 }
 
 type Prepared = StepResult<PrepareDataResult>;
 
-/** Prepares the data of a recipe as its run would, and nothing else; a run then finds that step done. */
-export async function prepare(recipe: string, options: PrepareOptions, terminal: Terminal): Promise<number> {
-  const { config, file } = loadConfigFile(recipe, { overrides: options.set });
+/**
+ * Prepares the data of a recipe as its run would, and nothing else; a run then finds that step done. A data file stands
+ * for the recipe that `softflow init` would make of it.
+ */
+export async function prepare(path: string, options: PrepareOptions, terminal: Terminal): Promise<number> {
+  const { config, file } = await loadRecipe(path, options);
   const { output } = options;
   if (output !== undefined) await requireFree(output);
   const { data } = setupNeeds(config);
@@ -39,6 +46,16 @@ export async function prepare(recipe: string, options: PrepareOptions, terminal:
   if (options.json) terminal.out(JSON.stringify(report, null, 2));
   else for (const line of renderPrepared(report, terminal)) terminal.out(line);
   return EXIT.ok;
+}
+
+async function loadRecipe(path: string, { set, items }: PrepareOptions): Promise<LoadedConfig> {
+  if (/\.ya?ml$/i.test(path)) {
+    if (items === undefined) return loadConfigFile(path, { overrides: set });
+    throw new SoftflowError('USAGE', 'A recipe names its items itself; --items goes with a data file.');
+  }
+  const { text } = await recipeFromData('softflow.yaml', path, items === undefined ? {} : { items });
+  const file = resolve('softflow.yaml');
+  return { config: parseConfig(text, { overrides: set, file, shown: path }), file: resolve(path) };
 }
 
 async function prepareWithView(

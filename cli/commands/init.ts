@@ -26,7 +26,7 @@ export async function init(file: string, options: InitOptions, terminal: Termina
   if (options.items !== undefined && options.from === undefined)
     throw new SoftflowError('USAGE', '--items names the titles of the data that --from names; give both.');
   const { text, notes } =
-    options.from === undefined ? fromTemplate(options) : await fromData(file, options.from, options);
+    options.from === undefined ? fromTemplate(options) : await recipeFromData(file, options.from, options);
   writeNew(file, withSettings(text, options.set));
   const schema = join(dirname(file), SCHEMA_FILE);
   const written = [file, ...(writeIfMissing(schema, configSchemaFile()) ? [schema] : [])].map(shown);
@@ -46,10 +46,11 @@ function fromTemplate({ template = 'csv' }: InitOptions): { text: string; notes:
   return { text: templateText(template), notes };
 }
 
-async function fromData(
+/** A recipe over a person's own data. @throws SoftflowError `DATA_UNREADABLE` where it has to be converted first */
+export async function recipeFromData(
   file: string,
   from: string,
-  { items }: InitOptions,
+  { items }: Pick<InitOptions, 'items'>,
 ): Promise<{ text: string; notes: string[] }> {
   const { inspectFile } = await import('../../datasets/inspect/inspect-data.ts');
   const { mapping } = await inspectFile(from, items === undefined ? {} : { items });

@@ -9,6 +9,7 @@ import { cpuStep } from '../../activities/cpu-step.ts';
 import { prepareData } from '../../activities/prepare-data.ts';
 import { type Places, sourceResolver } from '../../activities/resolve-sources.ts';
 import { keyOfStep } from '../../activities/step-result.ts';
+import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { snapshotSource } from '../../datasets/snapshot.ts';
 import type { DataSource, PostgresSource } from '../../datasets/sources/source.ts';
@@ -115,6 +116,26 @@ describe.skipIf(missing !== '')(`a PostgreSQL source${missing}`, () => {
       threads: 2,
     });
   };
+
+  it('keeps to a split that a query gives', async () => {
+    const query = `SELECT who, what, happened, CASE WHEN happened < '2026-01-15' THEN 'train' WHEN happened < '2026-01-16'
+      THEN 'dev' ELSE 'test' END AS part FROM sales WHERE happened <= $1`;
+    const source = { postgres: { ...SOURCE, query, columns: { ...COLUMNS, split: 'part' } } };
+    const run = config({ source, trainUntil: undefined, samples: { train: 50, valid: 50, test: 50 } });
+    const { outputs } = await prepare(run, await resolve(run));
+    const spans = await Promise.all(
+      (['windowsTrain', 'windowsValid', 'windowsTest'] as const).map(async (name) =>
+        decodeWindows(await store.getBytes(outputs[name] as ArtifactRef)).map(({ targetTimeMs }) =>
+          Number(targetTimeMs),
+        ),
+      ),
+    );
+    const [valid, test] = [Date.UTC(2026, 0, 15), Date.UTC(2026, 0, 16)];
+    expect(spans.map(({ length }) => length)).toEqual([50, 50, 50]);
+    expect(spans[0]?.every((time) => time < valid)).toBe(true);
+    expect(spans[1]?.every((time) => time >= valid && time < test)).toBe(true);
+    expect(spans[2]?.every((time) => time >= test)).toBe(true);
+  });
 
   it('gives the windows as of the cut-off, the same after rows were added, changed places or were read again', async () => {
     const run = config();

@@ -41,10 +41,11 @@ async function softflow(...args: string[]) {
     stdout: { write: (text: string) => (out += text) },
     stderr: { write: (text: string) => (err += text) },
   });
-  const code = await runCli(['data', 'prepare', 'shop.yaml', ...args], terminal);
+  const code = await runCli(['data', 'prepare', ...args], terminal);
   return { code, out, err };
 }
-const prepare = async (...args: string[]) => JSON.parse((await softflow('--json', ...args)).out) as PreparedReport;
+const prepare = async (...args: string[]) =>
+  JSON.parse((await softflow('shop.yaml', '--json', ...args)).out) as PreparedReport;
 
 test('what is prepared is the step that a run looks up, and is done once', async () => {
   const first = await prepare();
@@ -77,14 +78,23 @@ test('the tables are written as Arrow files, whole or not at all', async () => {
   const [window] = decodeWindows(await readFile('out/windows-test.arrow'));
   expect(window?.history.map((item) => items[item]?.title)).toEqual(['A', 'B', 'C']);
   expect(JSON.parse(await readFile('out/dataset-card.json', 'utf8'))).toMatchObject({ counts: { windowsTest: 2 } });
-  const again = await softflow('-o', 'out');
+  const again = await softflow('shop.yaml', '-o', 'out');
   expect(again).toMatchObject({ code: 2, err: expect.stringContaining('found 7 files in') });
 });
 
 test('as text it says what was read, left out and drawn', async () => {
-  const { code, out } = await softflow('-s', 'data.samples.train=1');
+  const { code, out } = await softflow('shop.yaml', '-s', 'data.samples.train=1');
   expect(code).toBe(0);
   expect(out).toContain('interactions: 8 rows read, 8 kept of 2 users and 4 items, 4 titles');
   expect(out).toContain('  train  2, 1 drawn\n');
   expect(out).toMatch(/split hash: [0-9a-f]{64}\n/);
+});
+
+test('a data file stands for the recipe that init makes of it', async () => {
+  const args = ['--items', 'items.csv', '-s', 'data.kCore=1'];
+  const { out } = await softflow('rows.csv', '--json', ...args);
+  const report = JSON.parse(out) as PreparedReport;
+  expect(report).toMatchObject({ recipe: 'rows.csv', windows: { train: 2, valid: 2, test: 2 } });
+  expect(report.splitHash).toBe((await prepare()).splitHash);
+  expect(await softflow('shop.yaml', ...args)).toMatchObject({ code: 2, err: expect.stringContaining('--items') });
 });
