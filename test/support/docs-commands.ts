@@ -36,6 +36,7 @@ const RUN = [
     'releases',
     'store',
     'retraining',
+    'sweeps',
     'reliability',
   ].map((name) => `docs/${name}.md`),
 ];
