@@ -73,6 +73,7 @@ export {
   type ExportVerification,
   exportRun,
 } from './cli/export-run.ts';
+export { type PreparedRun, type PrepareRunOptions, prepareRun } from './cli/prepare-run.ts';
 export { type RecommendOptions, type RecommendResult, recommend } from './cli/recommend.ts';
 export { type Build, Builds } from './client/builds.ts';
 export { configuredTarget, connect, type TemporalTarget } from './client/connect.ts';

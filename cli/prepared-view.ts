@@ -1,21 +1,11 @@
-import type { DatasetCard } from '../datasets/prepare.ts';
 import { formatSeconds } from './format.ts';
+import type { PreparedRun } from './prepare-run.ts';
 import { oneLine, type Terminal } from './terminal.ts';
 
 /** What `softflow data prepare --json` prints. */
-export interface PreparedReport extends Pick<DatasetCard, 'counts' | 'times' | 'source'> {
+export interface PreparedReport extends PreparedRun {
+  /** Or the data file. */
   recipe: string;
-  /** Of the step `prepareData`. */
-  key: string;
-  /** Whether it was done before. */
-  reused: boolean;
-  seconds: number;
-  splitHash: string;
-  /** Of the catalogue. */
-  titles: number;
-  /** Drawn ones; `counts` has all. */
-  windows: Record<'train' | 'valid' | 'test', number>;
-  written?: { folder: string; files: string[] };
 }
 
 /** Why rows are not among those that are kept, in the order in which they are left out. */
