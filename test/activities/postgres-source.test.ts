@@ -121,7 +121,9 @@ describe.skipIf(missing !== '')(`a PostgreSQL source${missing}`, () => {
     const query = `SELECT who, what, happened, CASE WHEN happened < '2026-01-15' THEN 'train' WHEN happened < '2026-01-16'
       THEN 'dev' ELSE 'test' END AS part FROM sales WHERE happened <= $1`;
     const source = { postgres: { ...SOURCE, query, columns: { ...COLUMNS, split: 'part' } } };
-    const run = config({ source, trainUntil: undefined, samples: { train: 50, valid: 50, test: 50 } });
+    const run = config({ samples: { train: 50, valid: 50, test: 50 } });
+    delete run.data.trainUntil;
+    run.data.source = source;
     const { outputs } = await prepare(run, await resolve(run));
     const spans = await Promise.all(
       (['windowsTrain', 'windowsValid', 'windowsTest'] as const).map(async (name) =>
