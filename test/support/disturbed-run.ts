@@ -147,11 +147,12 @@ export class DisturbedRun {
     return kill;
   }
 
-  /** How many rows the last attempt at a step of tiles found done. */
-  async reusedRows(key: string): Promise<number | undefined> {
+  /** How many rows each attempt that went on with a step of tiles found done: on a busy machine one may time out. */
+  async resumedRows(key: string): Promise<number[]> {
     return (await (await this.store()).readTelemetry(key))
-      .map((entry) => (entry as StepTelemetry).reusedRows)
-      .findLast((rows) => rows !== undefined);
+      .map((entry) => (entry as StepTelemetry & { resumed?: string }).resumed)
+      .filter((resumed) => resumed !== undefined)
+      .map((resumed) => Number.parseInt(resumed, 10));
   }
 
   async close(): Promise<void> {
