@@ -180,6 +180,8 @@ export interface ReleaseParams {
   chosen: { sft: number; soft: number };
   ks: number[];
   curriculum: CurriculumRow[];
+  /** A run of many epochs names the last ones; what came before them stands in the record of this run. */
+  run?: string;
 }
 export interface ReleaseResult {
   /** Epochs that were released. */

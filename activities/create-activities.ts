@@ -15,6 +15,7 @@ import { readChampion } from './read-champion.ts';
 import { readMatch } from './read-match.ts';
 import { relay } from './relay.ts';
 import { release } from './release.ts';
+import { withWholeRun } from './release-run.ts';
 import { renderReport } from './render-report.ts';
 import { checkReplacements, contractVersions, type Replacements } from './replace.ts';
 import { type Places, type SourceNames, sourceResolver } from './resolve-sources.ts';
@@ -29,8 +30,8 @@ export interface ActivityDeps {
   /** Starts the trainer process when the first tensor step arrives. */
   trainer: Trainer;
   places: Places;
-  /** Told of every record of a run that is written; never rejects. */
-  recorded?: (runId: string) => Promise<void>;
+  /** Told of every record of a run that is written, with all that it says; never rejects. */
+  recorded?: (runId: string, status: unknown) => Promise<void>;
   /** Who computes the tensor steps. */
   tensorWorker: TensorWorker;
 }
@@ -40,7 +41,7 @@ export interface LightActivities extends PromotionActivities, RetrainActivities 
   lookUpStep(input: LookUpInput): Promise<LookUpResult>;
   recordRun(record: RunRecord): Promise<void>;
   recordSweep(record: SweepRecord): Promise<void>;
-  findProducer(lost: Lost): Promise<Producer | null>;
+  findProducer(lost: Lost & { run?: string }): Promise<Producer | null>;
 }
 
 /** Activities that may have to read or fetch whole files. */
@@ -92,10 +93,9 @@ function ownActivities(
   const relayDeps = { store, trainer, worker: tensorWorker.identity, modelFiles: places.modelFiles };
   const tensorStep = (input: StepInput<unknown>) => onDevice(tensorWorker, () => relay(relayDeps, input));
   return {
-    lookUpStep: failing((input) => lookUpStep(store, input, versions)),
+    lookUpStep: failing(async (input) => lookUpStep(store, await withWholeRun(store, input), versions)),
     recordRun: failing(async (record) => {
-      await recordRun(store, record);
-      await recorded?.(record.runId);
+      await recorded?.(record.runId, await recordRun(store, record));
     }),
     recordSweep: failing((record) => recordSweep(store, record)),
     findProducer: failing((lost) => findProducer(store, lost)),
@@ -116,7 +116,7 @@ function ownActivities(
     measureDistance: tensorStep,
     evaluate: tensorStep,
     evaluatePopularity: cpuStep(store, 'evaluatePopularity', evaluatePopularity),
-    release: cpuStep(store, 'release', release),
+    release: failing(async (input) => cpuStep(store, 'release', release)(await withWholeRun(store, input))),
     renderReport: cpuStep(store, 'renderReport', renderReport),
   };
 }

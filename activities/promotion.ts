@@ -2,13 +2,13 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { type Decision, promoteRun, recordDecision } from '../artifacts/decisions.ts';
 import { writeReleaseView } from '../artifacts/release-view.ts';
 import type { PromoteInput } from '../artifacts/releases.ts';
+import { readRunStatus } from '../artifacts/run-status.ts';
 import type { Store } from '../artifacts/store.ts';
 import { decodePredictions, decodeWindows } from '../datasets/tables.ts';
 import { renderReportHtml } from '../report/html.ts';
 import { judgeChallenger } from '../report/judge.ts';
 import type { RunSummary } from '../report/summary-types.ts';
 import type { JudgeInput, Judgement, PromoteResult } from './promotion-contracts.ts';
-import { RUN_RECORDS } from './run-records.ts';
 
 /** Moves `current` to a run's release, then the folder that servers read. */
 export async function promote(store: Store, input: PromoteInput & { runId: string }): Promise<PromoteResult> {
@@ -36,9 +36,7 @@ async function renderWith(
   store: Store,
   { runId, decision, reason: why, release, champion, metrics: figures }: Omit<Decision, 'at' | 'report'>,
 ): Promise<ArtifactRef | undefined> {
-  const status = (await store.readRunRecord(runId, RUN_RECORDS.status))?.value as
-    | { steps: { step: string; key?: string }[] }
-    | undefined;
+  const status = (await readRunStatus(store, runId)) as { steps: { step: string; key?: string }[] } | undefined;
   const key = status?.steps.find(({ step }) => step === 'renderReport')?.key;
   const ref = key === undefined ? undefined : (await store.readManifest(key))?.outputs['summary.json'];
   if (!ref) return undefined;

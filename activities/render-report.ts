@@ -1,3 +1,4 @@
+import { readRunStatus } from '../artifacts/run-status.ts';
 import type { Manifest, Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import { renderReportHtml } from '../report/html.ts';
@@ -45,9 +46,7 @@ async function recipeOf(store: Store, runId: string): Promise<{ recipe?: string 
 }
 
 async function reusedSteps(store: Store, runId: string): Promise<ReadonlySet<string>> {
-  const status = (await store.readRunRecord(runId, RUN_RECORDS.status))?.value as
-    | { steps: { id: string; state: string }[] }
-    | undefined;
+  const status = (await readRunStatus(store, runId)) as { steps: { id: string; state: string }[] } | undefined;
   return new Set((status?.steps ?? []).filter(({ state }) => state === 'reused').map(({ id }) => id));
 }
 

@@ -1,10 +1,10 @@
 import { dropSnapshot } from '../artifacts/run-sources.ts';
+import { recordStatus } from '../artifacts/run-status.ts';
 import type { Store } from '../artifacts/store.ts';
 
-/** Kinds of records that the store keeps of a run. */
+/** Kinds of records that the store keeps of a run, besides its status. */
 export const RUN_RECORDS = {
   config: 'config',
-  status: 'status',
   start: 'start',
   retrain: 'retrain',
   sweepStart: 'sweep-start',
@@ -28,21 +28,26 @@ export interface RunRecord {
   config?: unknown;
   /** With the first record; one that is there already counts. */
   start?: StartRecord;
-  /** The run's status as its workflow tells it. */
+  /** The run's status as its workflow tells it: of the epochs the last ones. */
   status: unknown;
 }
 
-/** Writes where a run stands; the newest status counts, and the first config and start. */
-export async function recordRun(store: Store, { runId, config, start, status }: RunRecord): Promise<void> {
+/**
+ * Writes where a run stands; the newest status counts, and the first config and start.
+ *
+ * @returns the whole status
+ */
+export async function recordRun(store: Store, { runId, config, start, status: told }: RunRecord): Promise<unknown> {
   for (const [kind, value] of [
     [RUN_RECORDS.config, config],
     [RUN_RECORDS.start, start],
   ] as const)
     if (value !== undefined && !(await store.readRunRecord(runId, kind))) await store.putRunRecord(runId, kind, value);
-  await store.putRunRecord(runId, RUN_RECORDS.status, status);
+  const status = await recordStatus(store, runId, told, start !== undefined);
   const { steps = [] } = status as { steps?: StepRecord[] };
   const prepared = steps.find(({ step, state }) => step === 'prepareData' && (state === 'run' || state === 'reused'));
   if (prepared?.key !== undefined) await dropSnapshot(store, runId, prepared.key);
+  return status;
 }
 
 interface StepRecord {

@@ -74,6 +74,7 @@ const PARAMS: Record<StepName, z.ZodType> = {
     chosen: z.object({ sft: z.int().positive(), soft: z.int().positive() }),
     ks: z.array(z.int().positive()),
     curriculum: z.array(z.looseObject({ epoch: z.int() })),
+    run: z.string().optional(),
   }),
   renderReport: stepParams({ release: DigestSchema, runId: z.string(), name: z.string() }),
 };

@@ -185,6 +185,12 @@ export class Store {
     return this.#run(runId, kind).readAll();
   }
 
+  /** Removes all records of a kind but the newest. */
+  async dropRunRecords(runId: string, kind: string, kept: number): Promise<void> {
+    const series = this.#run(runId, kind);
+    for (const n of (await series.numbers()).slice(kept)) await series.remove({ slot: '', n });
+  }
+
   async listRuns(): Promise<string[]> {
     return this.folder.list('runs');
   }

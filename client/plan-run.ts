@@ -4,18 +4,11 @@ import type { Store } from '../artifacts/store.ts';
 import { curriculumLambda } from '../workflows/curriculum.ts';
 import { releaseParams } from '../workflows/release-params.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
-import { plannedSteps } from '../workflows/run-plan.ts';
-import { initialState, type RunStatus, type StepStatus } from '../workflows/run-state.ts';
+import { maxEpochs, plannedSteps } from '../workflows/run-plan.ts';
+import { initialState, type RunStatus, type StepStatus, type TrainingStage } from '../workflows/run-state.ts';
 import { type DataRefs, stepInputs } from '../workflows/step-inputs.ts';
 import { settingsOfResults, stepParams } from '../workflows/step-params.ts';
-import {
-  addEpoch,
-  chosenEpoch,
-  dropPending,
-  goesOn,
-  type RunSoFar,
-  type TrainingStage,
-} from '../workflows/training-stage.ts';
+import { addEpoch, chosenEpoch, dropPending, goesOn, type RunSoFar } from '../workflows/training-stage.ts';
 import { Runs } from './runs.ts';
 import {
   Pending,
@@ -167,11 +160,10 @@ class Planning {
     plan: (epoch: number, before: PlannedRef | undefined, optional: boolean) => Promise<PlannedEpoch>,
   ): Promise<PlannedRef> {
     const { config, state } = this.#run;
-    const { maxEpochs = config.train.maxEpochs } = stage === 'sft' ? config.sft : config.soft;
     let before: PlannedRef | undefined;
     let open: string | undefined;
     const epochs: unknown[] = [];
-    for (let epoch = 1; open === undefined ? goesOn(this.#run, stage) : epoch <= maxEpochs; epoch++) {
+    for (let epoch = 1; open === undefined ? goesOn(this.#run, stage) : epoch <= maxEpochs(config, stage); epoch++) {
       const optional = epoch > (state[stage].best?.epoch ?? 1) + config.train.patience;
       const planned = await plan(epoch, before, optional);
       before = planned.trained.output('state');

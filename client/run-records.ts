@@ -1,12 +1,13 @@
 import type { StartRecord } from '../activities/run-records.ts';
 import { readRunSources } from '../artifacts/run-sources.ts';
+import { readRunStatus } from '../artifacts/run-status.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
-import { plannedSteps } from '../workflows/run-plan.ts';
+import { NO_EPOCHS, plannedSteps } from '../workflows/run-plan.ts';
 import { type Attempt, initialState, type RunStatus, toStatus } from '../workflows/run-state.ts';
 
-const KIND = { config: 'config', start: 'start', status: 'status', attempts: 'attempts' } as const;
+const KIND = { config: 'config', start: 'start', attempts: 'attempts' } as const;
 
 /** What the store keeps of runs beside their artifacts. */
 export class RunRecords {
@@ -36,10 +37,10 @@ export class RunRecords {
 
   /** The last status that the run wrote, or that of a run which has just begun. */
   async status(runId: string): Promise<RunStatus> {
-    const record = await this.#store.readRunRecord(runId, KIND.status);
-    if (record) return record.value as RunStatus;
+    const status = await readRunStatus(this.#store, runId);
+    if (status) return status as RunStatus;
     const config = (await this.config(runId)) as RunConfig;
-    return toStatus(runId, 'running', initialState(config.soft.curriculumAlpha, plannedSteps(config)));
+    return toStatus(runId, 'running', initialState(config.soft.curriculumAlpha, plannedSteps(config, NO_EPOCHS)));
   }
 
   /** What of the run is computed once more; with `from` a new attempt, from that step on. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Client, WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import type { Progress } from '../activities/contracts.ts';
+import { joined } from '../artifacts/run-status.ts';
 import type { Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
 import { priorityOf } from '../workflows/priority.ts';
@@ -123,7 +124,8 @@ export class Runs {
   /** Waits for the end. @throws SoftflowError with the code of what ended the run */
   async result(runId: string): Promise<RunStatus> {
     try {
-      return await this.#handle(runId).result();
+      const ended = await this.#handle(runId).result();
+      return joined(await this.#records.status(runId), ended);
     } catch (error) {
       if (!isError(error, 'WorkflowFailedError')) throw error;
       const { status } = await this.look(runId);
@@ -149,7 +151,7 @@ export class Runs {
     const { payloadCodecs } = this.#requireClient().options.loadedDataConverter;
     const { progress, notice } = await pendingActivities(description, payloadCodecs);
     const hint = live ? notice : silenceOf(description);
-    const status = live ?? reopened(recorded);
+    const status = live ? joined(recorded, live) : reopened(recorded);
     const attempts = await attemptsAtWork(this.#store, status);
     return { status, progress, ...elapsed(description), ...(hint ? { notice: hint } : {}), ...attempts };
   }
@@ -231,7 +233,8 @@ export class Runs {
     runId: string,
   ): Promise<RunStatus> {
     try {
-      return await send(this.#handle(runId), await messages());
+      const told = await send(this.#handle(runId), await messages());
+      return joined(await this.#records.status(runId), told);
     } catch (error) {
       if (isError(error, 'WorkflowUpdateFailedError'))
         throw new SoftflowError('UPDATE_REFUSED', `Run ${runId}: ${error.cause?.message ?? error.message}`);

@@ -147,7 +147,7 @@ export class Sweeps {
         const config = (await this.#runs.config(run.runId)) as RunConfig;
         const { curriculum, phase } = look.status;
         const at = phase === 'paused' || phase === 'stopping' ? phase : run.phase;
-        return { ...run, phase: at, round: curriculum.length, value: valueOfRounds(config, curriculum) };
+        return { ...run, phase: at, round: curriculum.length, value: valueOfRounds(config, look.status) };
       }),
     );
     return { status: { ...status, runs }, atWork };

@@ -1,5 +1,4 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { RunRecord } from '../activities/run-records.ts';
 import { ENDED_PHASES, hasEnded, type RunStatus } from '../workflows/run-state.ts';
 
 /** The last figures of an ended run stay long enough to be scraped a few times. */
@@ -47,8 +46,8 @@ export class RunMetrics {
     gauge('softflow_run_validation_hit_rate_ratio', 'Validation hit rate at the largest K of 10 or below.', hitRate);
   }
 
-  recorded({ runId, status: value }: RunRecord): void {
-    const status = value as RunStatus;
+  recorded(runId: string, told: unknown): void {
+    const status = told as RunStatus;
     this.#recorded.delete(runId);
     this.#recorded.set(runId, { status, atMs: Date.now() });
     if (this.#recorded.size > MAX_RUNS) this.#recorded.delete(this.#recorded.keys().next().value as string);

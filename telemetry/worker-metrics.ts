@@ -1,6 +1,5 @@
 import { statfs } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { RunRecord } from '../activities/run-records.ts';
 import type { TrainerDeath } from '../activities/trainer.ts';
 import { RunMetrics } from './run-metrics.ts';
 import { addTrainerGauges, type TrainerView } from './trainer-gauges.ts';
@@ -113,8 +112,8 @@ export class WorkerMetrics {
     this.#saved.inc(bytes);
   }
 
-  runRecorded(record: RunRecord): void {
-    this.#runs.recorded(record);
+  runRecorded(runId: string, status: unknown): void {
+    this.#runs.recorded(runId, status);
   }
 
   sinkFailed(sink: string): void {

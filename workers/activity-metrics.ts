@@ -2,11 +2,10 @@ import type { Info } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { StepResult } from '../activities/contracts.ts';
-import type { RunRecord } from '../activities/run-records.ts';
 import type { AttemptOutcome, WorkerMetrics } from '../telemetry/worker-metrics.ts';
 import { QUEUE_OF_STEP } from '../workflows/task-queues.ts';
 
-/** Counts and times every activity of a worker, and keeps the figures that runs record. */
+/** Counts and times every activity of a worker. */
 export function activityMetrics(metrics: WorkerMetrics): ActivityInterceptorsFactory {
   return ({ info }) => ({
     inbound: {
@@ -15,7 +14,6 @@ export function activityMetrics(metrics: WorkerMetrics): ActivityInterceptorsFac
         try {
           const result = await next(input);
           measure?.((result as StepResult<unknown> | null)?.reused ? 'found' : 'done');
-          if (info.activityType === 'recordRun') metrics.runRecorded(input.args[0] as RunRecord);
           return result;
         } catch (error) {
           const code = codeOf(error);

@@ -74,7 +74,10 @@ export async function openMachine(
   );
   metrics.watchTrainer(trainer);
   const sinks = openSinks(store, metrics);
-  const recorded = (runId: string) => sinks.report(runId);
+  const recorded = (runId: string, status: unknown) => {
+    metrics.runRecorded(runId, status);
+    return sinks.report(runId);
+  };
   // A queue that no other worker has.
   const queue = `${queueName('gpu', base)}.${hostname()}.${randomBytes(4).toString('hex')}`;
   const tensorWorker = { identity, queue, device: new Device() };

@@ -1,6 +1,7 @@
 import { ActivityFailure, ApplicationFailure, proxyActivities } from '@temporalio/workflow';
 import type { LightActivities } from '../activities/create-activities.ts';
 import type { Lost, Producer } from '../activities/find-producer.ts';
+import type { Stage } from './run-state.ts';
 import { stepParams } from './step-params.ts';
 import type { Run, StepCall } from './steps.ts';
 import { lightActivityOptions } from './task-queues.ts';
@@ -24,7 +25,9 @@ export async function withLostArtifacts<T>(run: Run, work: () => Promise<T>, mak
       if (!lost || tried.has(name)) throw error;
       tried.add(name);
       const { findProducer } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
-      const producer = await findProducer.executeWithOptions({ summary: 'find what made a lost artifact' }, [lost]);
+      const producer = await findProducer.executeWithOptions({ summary: 'find what made a lost artifact' }, [
+        { ...lost, run: run.id },
+      ]);
       if (producer) await makeAgain(callOf(run, producer), producer.key);
     }
   }
@@ -40,13 +43,14 @@ function whatIsLost(error: unknown): Lost | undefined {
 }
 
 /** The call of a step that was made before, from its manifest and this run's own sources. */
-function callOf(run: Run, { step, key, inputs, params }: Producer): StepCall {
-  const { stage, sources, steps } = run.state;
-  const entry = steps.find((status) => status.key === key);
+function callOf(run: Run, { step, key, inputs, params, planned }: Producer): StepCall {
+  const { sources, steps } = run.state;
+  const entry = steps.find((status) => status.key === key) ?? planned;
   const { id, label } = entry ?? { id: `again-${key.slice(0, 8)}`, label: `${step}, made again` };
+  const stage = (entry?.stage ?? run.state.stage) as Stage;
   const whole =
     sources && step === 'prepareData' ? stepParams(run.config, sources).prepareData() : withModel(run, params);
-  return { id, stage: entry?.stage ?? stage, step, label, inputs, params: whole };
+  return { id, stage, step, label, inputs, params: whole };
 }
 
 /** A manifest has the model's digest alone; this run knows where that model is. */

@@ -11,7 +11,7 @@ import * as z from 'zod';
 import type { Sources } from '../activities/contracts.ts';
 import { SoftflowError } from '../errors.ts';
 import { type RunConfig, RunConfigSchema } from './run-config.ts';
-import { plannedSteps } from './run-plan.ts';
+import { NO_EPOCHS, plannedSteps } from './run-plan.ts';
 import {
   type Attempt,
   type Border,
@@ -50,7 +50,7 @@ export interface SoftWorkflowInput {
 /** Parses the config again as the workflow's first act. @throws ApplicationFailure `CONFIG_INVALID`, with every fault */
 export function openRun(input: SoftWorkflowInput): Run {
   const config = parseConfig(input.config);
-  const state = input.state ?? initialState(config.soft.curriculumAlpha, plannedSteps(config));
+  const state = input.state ?? initialState(config.soft.curriculumAlpha, plannedSteps(config, NO_EPOCHS));
   if (input.sources) state.sources ??= input.sources;
   if (input.lastStep !== undefined) state.lastStep = { id: input.lastStep, reached: false };
   if (input.attempts) state.attempts = input.attempts;

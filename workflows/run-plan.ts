@@ -1,25 +1,27 @@
 import type { StepName } from '../activities/contracts.ts';
 import type { RunConfig } from './run-config.ts';
-import type { Stage, StepStatus } from './run-state.ts';
+import { CARRIED_EPOCHS, type Stage, type StepStatus, type TrainingStage } from './run-state.ts';
 
-/** Every step that a run of this config may take, in order. Early stop takes fewer epochs. */
-export function plannedSteps(config: RunConfig): StepStatus[] {
-  const sftEpochs = config.sft.maxEpochs ?? config.train.maxEpochs;
-  const rounds = config.soft.maxEpochs ?? config.train.maxEpochs;
+/** Where the training stages stand in the beginning. */
+export const NO_EPOCHS: Record<TrainingStage, number> = { sft: 0, curriculum: 0 };
+
+/**
+ * The steps that a run of this config may take, in order. Early stop takes fewer epochs.
+ *
+ * @param around the last whole epoch of each training stage: of these only the steps of the epochs near it
+ */
+export function plannedSteps(config: RunConfig, around?: Record<TrainingStage, number>): StepStatus[] {
+  const sftEpochs = epochs(1, maxEpochs(config, 'sft'), around?.sft);
+  const rounds = epochs(0, maxEpochs(config, 'curriculum'), around?.curriculum);
   return [
     step('prepare', 'prepare', 'prepareData', 'Prepare data'),
     step('encode', 'encode', 'encodeTitles', 'Encode titles'),
-    ...epochs(sftEpochs).flatMap((epoch) => [
+    ...sftEpochs.flatMap((epoch) => [
       step(`sft-${epoch}-train`, 'sft', 'trainEpoch', `SFT epoch ${epoch}: train`),
       step(`sft-${epoch}-validate`, 'sft', 'evaluate', `SFT epoch ${epoch}: validate`),
     ]),
     step('self-distil', 'self-distil', 'selfDistill', 'Self-distil'),
-    step('soft-0-distance', 'curriculum', 'measureDistance', 'Curriculum: initial distance'),
-    ...epochs(rounds).flatMap((epoch) => [
-      step(`soft-${epoch}-train`, 'curriculum', 'trainEpoch', `SOFT round ${epoch}: train`),
-      step(`soft-${epoch}-distance`, 'curriculum', 'measureDistance', `SOFT round ${epoch}: distance`),
-      step(`soft-${epoch}-validate`, 'curriculum', 'evaluate', `SOFT round ${epoch}: validate`),
-    ]),
+    ...rounds.flatMap(roundSteps),
     step('test-popularity', 'test', 'evaluatePopularity', 'Test: popularity'),
     ...(config.evaluation.zeroShot ? [step('test-zeroShot', 'test', 'evaluate', 'Test: base model')] : []),
     step('test-sft', 'test', 'evaluate', 'Test: SFT'),
@@ -36,8 +38,24 @@ export function stepsNamed(config: RunConfig, name: string): { first: string; la
   return first && last && { first: first.id, last: last.id };
 }
 
-function epochs(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index + 1);
+export function maxEpochs({ sft, soft, train }: RunConfig, stage: TrainingStage): number {
+  return (stage === 'sft' ? sft : soft).maxEpochs ?? train.maxEpochs;
+}
+
+/** Round 0 is the model before the first one. */
+function roundSteps(round: number): StepStatus[] {
+  if (round === 0) return [step('soft-0-distance', 'curriculum', 'measureDistance', 'Curriculum: initial distance')];
+  return [
+    step(`soft-${round}-train`, 'curriculum', 'trainEpoch', `SOFT round ${round}: train`),
+    step(`soft-${round}-distance`, 'curriculum', 'measureDistance', `SOFT round ${round}: distance`),
+    step(`soft-${round}-validate`, 'curriculum', 'evaluate', `SOFT round ${round}: validate`),
+  ];
+}
+
+function epochs(first: number, last: number, around?: number): number[] {
+  const from = around === undefined ? first : Math.max(first, around - CARRIED_EPOCHS);
+  const to = around === undefined ? last : Math.min(last, around + CARRIED_EPOCHS);
+  return Array.from({ length: to - from + 1 }, (_, index) => from + index);
 }
 
 function step(id: string, stage: Stage, name: StepName, label: string): StepStatus {

@@ -5,6 +5,15 @@ import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 export const STAGES = ['prepare', 'encode', 'sft', 'self-distil', 'curriculum', 'test', 'release', 'report'] as const;
 export type Stage = (typeof STAGES)[number];
 
+/** The two stages that train an adapter, epoch by epoch. */
+export type TrainingStage = 'sft' | 'curriculum';
+
+/**
+ * So many epochs of each training stage a run carries along, whatever their number; its record in the store has all. What
+ * goes through the server stays small, and a record that is lost is made up for by the next.
+ */
+export const CARRIED_EPOCHS = 3;
+
 /** One line of a run's plan. */
 export interface StepStatus {
   /** Unique in its run: `sft-2-train`, `test-popularity`. */
@@ -35,6 +44,7 @@ export interface EpochRow {
 
 /** Where a training stage stands after its last whole epoch. */
 export interface StageState {
+  /** Of the last epochs. */
   rows: EpochRow[];
   last?: { state: ArtifactRef; adapter: ArtifactRef };
   best?: { epoch: number; value: number; adapter: ArtifactRef };
@@ -59,6 +69,7 @@ export interface LastStep {
 /** All that a run carries from step to step, and across continue-as-new: references and small numbers only. */
 export interface SoftState {
   stage: Stage;
+  /** Of the training stages, those of the epochs around the last whole one. */
   steps: StepStatus[];
   /** Results of the steps outside the training stages, by step id. */
   results: Record<string, StepResult<unknown>>;
@@ -106,7 +117,7 @@ export const hasEnded = ({ phase }: { phase: RunPhase }): boolean =>
 /** Where a run may end for now: a part of the method that is done, or a round of the curriculum. */
 export type Border = 'encode' | 'sft' | 'self-distil' | 'test-sft' | number;
 
-/** Answer of the `status` query, and the summary in the store's record of the run. */
+/** Where a run stands: whole in the store's record of the run; the workflow's own answer has the epochs that it carries. */
 export interface RunStatus {
   runId: string;
   phase: RunPhase;
@@ -114,6 +125,8 @@ export interface RunStatus {
   steps: StepStatus[];
   sft: EpochRow[];
   curriculum: EpochRow[];
+  /** The best round of the curriculum on validation. */
+  bestRound?: { epoch: number; value: number };
   initialDistance?: number;
   curriculumAlpha: number;
   lastStep?: LastStep;
@@ -133,9 +146,20 @@ export function initialState(curriculumAlpha: number, steps: StepStatus[]): Soft
   };
 }
 
+/** The last whole epoch of a stage; 0 before the first. */
+export function epochOf({ rows }: Pick<StageState, 'rows'>): number {
+  return rows.at(-1)?.epoch ?? 0;
+}
+
+/** Whether the run carries all that it has done, or its record must be asked for the rest. */
+export function carriesAll({ sft, curriculum }: Pick<SoftState, TrainingStage>): boolean {
+  return [sft, curriculum].every((stage) => epochOf(stage) <= CARRIED_EPOCHS);
+}
+
 export function toStatus(runId: string, phase: RunPhase, state: SoftState): RunStatus {
   const last = state.curriculum.rows.at(-1) ?? state.sft.rows.at(-1);
   const distance = state.curriculum.rows.at(-1)?.distanceAfter ?? state.initialDistance;
+  const { best } = state.curriculum;
   return {
     runId,
     phase,
@@ -143,6 +167,7 @@ export function toStatus(runId: string, phase: RunPhase, state: SoftState): RunS
     steps: state.steps,
     sft: state.sft.rows,
     curriculum: state.curriculum.rows,
+    ...(best ? { bestRound: { epoch: best.epoch, value: best.value } } : {}),
     ...(state.initialDistance === undefined ? {} : { initialDistance: state.initialDistance }),
     curriculumAlpha: state.curriculumAlpha,
     latest: {

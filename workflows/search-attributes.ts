@@ -18,7 +18,9 @@ export function markStage(stage: Stage): void {
 /** The best validation HR@10 of all whole epochs; nothing when 10 is not among `evaluation.ks`. */
 export function markBest({ sft, curriculum }: Pick<SoftState, 'sft' | 'curriculum'>): void {
   const rates = [...sft.rows, ...curriculum.rows].flatMap(({ validation }) => validation.hr['10'] ?? []);
-  if (rates.length > 0 && isMarked()) upsertSearchAttributes([{ key: ATTRIBUTES.bestHr10, value: Math.max(...rates) }]);
+  if (rates.length === 0 || !isMarked()) return;
+  const before = workflowInfo().typedSearchAttributes.get(ATTRIBUTES.bestHr10) ?? 0;
+  upsertSearchAttributes([{ key: ATTRIBUTES.bestHr10, value: Math.max(before, ...rates) }]);
 }
 
 /** Our attributes of this workflow, for a run that it starts. */

@@ -18,7 +18,7 @@ import { handleMessages } from './message-handlers.ts';
 import { releaseParams } from './release-params.ts';
 import { border, concluded, endAt, openRun, type SoftWorkflowInput } from './run-lifecycle.ts';
 import { plannedSteps } from './run-plan.ts';
-import type { RunStatus } from './run-state.ts';
+import { carriesAll, epochOf, type RunStatus } from './run-state.ts';
 import { type DataRefs, stepInputs } from './step-inputs.ts';
 import { rankCutoffs, sourceNames, stepParams } from './step-params.ts';
 import { output, type Run, record, runStep, startRecord } from './steps.ts';
@@ -88,7 +88,7 @@ async function encodeTitles(run: Run, data: Data): Promise<ArtifactRef> {
 async function fineTune(run: Run, data: Data, embeddings: ArtifactRef): Promise<void> {
   const stage = run.state.sft;
   while (goesOn(run, 'sft')) {
-    const epoch = stage.rows.length + 1;
+    const epoch = epochOf(stage) + 1;
     const trained = await trainEpoch(run, data, 'sft', epoch, 0);
     const validation = await evaluate(run, data, embeddings, `sft-${epoch}-validate`, output(trained, 'adapter'));
     const { trainLoss } = trained.result;
@@ -114,7 +114,7 @@ async function trainCurriculum(run: Run, data: Data, embeddings: ArtifactRef, di
   const { initialDistance } = state;
   const lambdaAfter = (distance: number) => curriculumLambda(state.curriculumAlpha, distance, initialDistance);
   while (goesOn(run, 'curriculum')) {
-    const epoch = stage.rows.length + 1;
+    const epoch = epochOf(stage) + 1;
     const distance = stage.rows.at(-1)?.distanceAfter ?? initialDistance;
     const lambda = lambdaAfter(distance);
     const trained = await trainEpoch(run, data, 'curriculum', epoch, lambda, distilled);
@@ -154,7 +154,8 @@ async function evaluateOnTest(run: Run, data: Data, embeddings: ArtifactRef): Pr
 
 async function release(run: Run, { sources }: Data): Promise<void> {
   const inputs = stepInputs.release(chosenEpoch(run, 'sft').adapter, chosenEpoch(run, 'curriculum').adapter);
-  await once(run, 'release', inputs, releaseParams(run, sources));
+  const params = { ...releaseParams(run, sources), ...(carriesAll(run.state) ? {} : { run: run.id }) };
+  await once(run, 'release', inputs, params);
 }
 
 async function renderReport(run: Run): Promise<void> {
@@ -224,7 +225,9 @@ async function measureDistance(
 }
 
 function planned(run: Run, id: string) {
-  const entry = plannedSteps(run.config).find((step) => step.id === id);
+  const { sft, curriculum } = run.state;
+  const around = { sft: epochOf(sft), curriculum: epochOf(curriculum) };
+  const entry = plannedSteps(run.config, around).find((step) => step.id === id);
   if (!entry) throw new Error(`step ${id} is not in the plan`);
   const { stage, step, label } = entry;
   return { id, stage, step, label };

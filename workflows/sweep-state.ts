@@ -1,6 +1,6 @@
 import type { Sources } from '../activities/contracts.ts';
 import type { RunConfig } from './run-config.ts';
-import type { EpochRow, RunError, RunPhase } from './run-state.ts';
+import type { RunError, RunPhase, RunStatus } from './run-state.ts';
 import { metricOf } from './step-params.ts';
 
 /** Kinds of the records that the store keeps of a sweep. */
@@ -80,11 +80,15 @@ export function rungsOf(configs: readonly RunConfig[]): number[] {
 }
 
 /** What a run's rounds are worth: the best on validation, or the last one where the recipe takes that. */
-export function valueOfRounds({ evaluation, train }: RunConfig, rounds: readonly EpochRow[]): number | null {
+export function valueOfRounds(
+  { evaluation, train }: RunConfig,
+  { curriculum, bestRound }: Pick<RunStatus, 'curriculum' | 'bestRound'>,
+): number | null {
   const { kind, k } = metricOf(evaluation.metric);
-  const values = rounds.map(({ validation }) => validation[kind][k] as number);
+  const values = curriculum.map(({ validation }) => validation[kind][k] as number);
   if (values.length === 0) return null;
-  return train.select === 'last' ? (values.at(-1) as number) : Math.max(...values);
+  // A run of an earlier version names no best round, and carries all of them.
+  return train.select === 'last' ? (values.at(-1) as number) : (bestRound?.value ?? Math.max(...values));
 }
 
 /** Best first; what is equal stays in the order of the grid, and what has no value yet comes last. */

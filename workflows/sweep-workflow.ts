@@ -11,7 +11,7 @@ import {
 import type { LongActivities } from '../activities/create-activities.ts';
 import { SoftflowError } from '../errors.ts';
 import { parseConfig } from './run-lifecycle.ts';
-import type { Border, RunStatus } from './run-state.ts';
+import { type Border, epochOf, type RunStatus } from './run-state.ts';
 import type { softWorkflow } from './soft-workflow.ts';
 import { sourceNames } from './step-params.ts';
 import {
@@ -155,11 +155,13 @@ async function work(sweep: Sweep, entry: Entry, until?: Border): Promise<void> {
   take(sweep, entry, await handle.result());
 }
 
+const roundOf = ({ curriculum }: RunStatus): number => epochOf({ rows: curriculum });
+
 /** Its curriculum has ended before, or it is there already. */
 function isPast(last: RunStatus | undefined, until?: Border): boolean {
   if (typeof until !== 'number' || !last || last.curriculum.length === 0) return false;
   const over = !last.steps.some(({ stage, state }) => stage === 'curriculum' && state === 'pending');
-  return over || last.curriculum.length >= until;
+  return over || roundOf(last) >= until;
 }
 
 function startRun({ input, sharesData, ...sweep }: Sweep, { config, status }: Entry, until?: Border) {
@@ -192,7 +194,7 @@ function take(sweep: Sweep, entry: Entry, last: RunStatus): void {
   entry.last = last;
   const prepared = last.steps.find(({ id }) => id === 'prepare')?.key;
   if (sweep.sharesData && prepared !== undefined && !('seed' in status.settings)) sweep.status.prepared ??= prepared;
-  Object.assign(status, { round: last.curriculum.length, value: valueOfRounds(config, last.curriculum) });
+  Object.assign(status, { round: roundOf(last), value: valueOfRounds(config, last) });
   const onRequest = last.phase === 'stopped' && !sweep.stopping && !sweep.status.spent;
   if (onRequest) Object.assign(status, { phase: 'stopped', reason: 'stopped by a person' });
   else status.phase = last.phase === 'stopped' ? 'waiting' : last.phase;

@@ -1,23 +1,21 @@
 import type { StepResult } from '../activities/contracts.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
-import type { EpochRow } from './run-state.ts';
+import { maxEpochs, plannedSteps } from './run-plan.ts';
+import { CARRIED_EPOCHS, type EpochRow, epochOf, type TrainingStage } from './run-state.ts';
 import { markBest } from './search-attributes.ts';
 import { metricOf } from './step-params.ts';
 import { output, type Run, record } from './steps.ts';
 
-/** The two stages that train an adapter, epoch by epoch. */
-export type TrainingStage = 'sft' | 'curriculum';
 /** A run in progress, or a plan of one. */
 export type RunSoFar = Pick<Run, 'config' | 'state'>;
 
 /** Whether a stage trains another epoch: below the limit, and not `patience` epochs without a better one. */
 export function goesOn({ state, config }: RunSoFar, stage: TrainingStage): boolean {
-  const { rows, best } = state[stage];
-  const { maxEpochs = config.train.maxEpochs } = stage === 'sft' ? config.sft : config.soft;
-  return rows.length < maxEpochs && rows.length - (best?.epoch ?? 0) < config.train.patience;
+  const epoch = epochOf(state[stage]);
+  return epoch < maxEpochs(config, stage) && epoch - (state[stage].best?.epoch ?? 0) < config.train.patience;
 }
 
-/** Keeps the row of a whole epoch in the run's state and in its record. */
+/** Keeps the row of a whole epoch in the run's record, and the last ones in its state. */
 export async function finishEpoch(
   run: Run,
   stage: TrainingStage,
@@ -27,6 +25,16 @@ export async function finishEpoch(
   addEpoch(run, stage, trained, row);
   markBest(run.state);
   await record(run, 'running');
+  letGoOfEpochs(run, stage);
+}
+
+/** What the record holds of epochs long past is carried no further; the plan moves on with the epochs. */
+function letGoOfEpochs({ state, config }: RunSoFar, stage: TrainingStage): void {
+  state[stage].rows = state[stage].rows.slice(-CARRIED_EPOCHS);
+  const entered = new Map(state.steps.map((step) => [step.id, step]));
+  const planned = plannedSteps(config, { sft: epochOf(state.sft), curriculum: epochOf(state.curriculum) });
+  // What an early stop of the other stage has spared stays out of the plan.
+  state.steps = planned.flatMap((step) => entered.get(step.id) ?? (step.stage === stage ? step : []));
 }
 
 /** Keeps the row of a whole epoch, and the best epoch so far; ties go to the earliest. */
@@ -50,8 +58,9 @@ export function chosenEpoch(
   { state, config }: RunSoFar,
   stage: TrainingStage,
 ): { epoch: number; adapter: ArtifactRef } {
-  const { rows, best, last } = state[stage];
-  const chosen = config.train.select === 'last' && last ? { epoch: rows.length, adapter: last.adapter } : best;
+  const { best, last } = state[stage];
+  const chosen =
+    config.train.select === 'last' && last ? { epoch: epochOf(state[stage]), adapter: last.adapter } : best;
   if (!chosen) throw new Error(`stage ${stage} has no epoch`);
   return chosen;
 }

@@ -70,14 +70,14 @@ test('what the trainer does is read when it is asked for, and leaves no series b
 });
 
 test('a run shows its last record, and goes a quarter of an hour after its end', async () => {
-  metrics.runRecorded({ runId: 'r-1', status: status('running', 3) });
-  metrics.runRecorded({ runId: 'r-1', status: status('running', 2) });
+  metrics.runRecorded('r-1', status('running', 3));
+  metrics.runRecorded('r-1', status('running', 2));
   expect(await series(/^softflow_run_(loss|validation|steps)/)).toEqual([
     'softflow_run_loss{run="r-1"} 2',
     'softflow_run_validation_hit_rate_ratio{run="r-1"} 0.4',
   ]);
   vi.setSystemTime(Date.now() + 3_600_000);
-  metrics.runRecorded({ runId: 'r-1', status: status('completed', 1) });
+  metrics.runRecorded('r-1', status('completed', 1));
   expect(await series(/^softflow_runs?_(loss|steps|ended|record)/)).toEqual([
     'softflow_runs_ended_total{phase="completed"} 1',
     'softflow_runs_ended_total{phase="failed"} 0',
@@ -93,7 +93,7 @@ test('a run shows its last record, and goes a quarter of an hour after its end',
 });
 
 test('however many runs a worker records, their series stay few', async () => {
-  for (let i = 0; i < 1000; i++) metrics.runRecorded({ runId: `r-${i}`, status: status('running', 1) });
+  for (let i = 0; i < 1000; i++) metrics.runRecorded(`r-${i}`, status('running', 1));
   expect(await series(/^softflow_run_loss/)).toHaveLength(200);
   expect(await series(/r-999/)).not.toEqual([]);
 });
