@@ -1,3 +1,4 @@
+import { activityInfo } from '@temporalio/activity';
 import { announceWaiting } from '../artifacts/decisions.ts';
 import type { Store } from '../artifacts/store.ts';
 import { checkDrift } from './check-drift.ts';
@@ -91,7 +92,8 @@ function ownActivities(
   versions: Record<StepName, number>,
 ): Activities {
   const relayDeps = { store, trainer, worker: tensorWorker.identity, modelFiles: places.modelFiles };
-  const tensorStep = (input: StepInput<unknown>) => onDevice(tensorWorker, () => relay(relayDeps, input));
+  const tensorStep = (input: StepInput<unknown>) =>
+    onDevice(tensorWorker, activityInfo().currentAttemptScheduledTimestampMs, () => relay(relayDeps, input));
   return {
     lookUpStep: failing(async (input) => lookUpStep(store, await withWholeRun(store, input), versions)),
     recordRun: failing(async (record) => {

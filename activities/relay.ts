@@ -67,10 +67,12 @@ async function watch(job: TrainerJob, stallTimeoutMs: number): Promise<JobOutcom
   const timer = setInterval(beat, (activityInfo().heartbeatTimeoutMs ?? 20_000) / 4);
   void Context.current().cancelled.catch(() => job.drain());
   try {
-    return await job.outcome;
+    const outcome = await job.outcome;
+    // Where it came to, for those who look at what is tried again.
+    if (outcome.kind !== 'done') heartbeat(job.progress() ?? null);
+    return outcome;
   } finally {
     clearInterval(timer);
-    heartbeat(job.progress() ?? null);
   }
 }
 

@@ -12,7 +12,13 @@ export interface TensorWorker {
 /** One device does one job at a time, whichever queue the job came from. */
 export class Device {
   #busy = false;
+  #idleSinceMs = 0;
   #waiting: (() => void)[] = [];
+
+  /** When the last job ended; 0 before the first. */
+  get idleSinceMs(): number {
+    return this.#idleSinceMs;
+  }
 
   /** @throws ApplicationFailure `WORKER_BUSY`, retryable: another worker may be free */
   async use<T>(work: () => Promise<T>): Promise<T> {
@@ -22,6 +28,7 @@ export class Device {
       return await work();
     } finally {
       this.#busy = false;
+      this.#idleSinceMs = Date.now();
       for (const go of this.#waiting.splice(0)) go();
     }
   }
@@ -39,13 +46,20 @@ export class Device {
   }
 }
 
-/** A tensor step on the worker's device; its result says where the model is loaded now. */
+/**
+ * A tensor step on the worker's device; its result says where the model is loaded now. Not so when the step had to wait for
+ * another one to end: others wait as well then, and the device will not be free when the run comes back.
+ *
+ * @param scheduledMs since when the step has been in the queue
+ */
 export async function onDevice(
   { device, queue }: TensorWorker,
+  scheduledMs: number,
   work: () => Promise<StepResult<unknown> | null>,
 ): Promise<StepResult<unknown> | null> {
+  const hasWaited = scheduledMs < device.idleSinceMs;
   const result = await device.use(work);
-  return result && !result.reused ? { ...result, queue } : result;
+  return result && !result.reused && !hasWaited ? { ...result, queue } : result;
 }
 
 /** Both queues of a worker are asked for work at once, so each may bring a job. */

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { SoftflowError } from '../errors.ts';
 import type { ArtifactRef } from './artifact-ref.ts';
 import { sha256Hex } from './canonical-json.ts';
+import { Recent } from './recent.ts';
 import { guarded, storeError } from './store-errors.ts';
 import { type Chunks, type StoreFolder, slices, type TemporaryFile } from './store-folder.ts';
 
@@ -19,7 +20,7 @@ export class Blobs {
   readonly #folder: StoreFolder;
   readonly #findProducer: FindProducer;
   /** Digest -> identity of the file that was last found to match it. */
-  readonly #verified = new Map<string, string>();
+  readonly #verified = new Recent<string>();
   readonly directory: string;
 
   constructor(folder: StoreFolder, directory: string, findProducer: FindProducer) {

@@ -53,7 +53,6 @@ export async function readRunStatus(store: Store, runId: string): Promise<unknow
 export async function recordStatus(store: Store, runId: string, told: unknown, anew: boolean): Promise<unknown> {
   const before = anew ? undefined : await readRunStatus(store, runId);
   const status = joined(before as Told | undefined, told as Told);
-  await store.putRunRecord(runId, STATUS, status);
-  await store.dropRunRecords(runId, STATUS, KEPT_RECORDS);
+  await store.putRunRecord(runId, STATUS, status, KEPT_RECORDS);
   return status;
 }

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { SoftflowError } from '../errors.ts';
 import { errorCode, type FileStat, type FileSystem, type WritableFile } from './file-system.ts';
+import { Recent } from './recent.ts';
 import { guarded, guardedUnless } from './store-errors.ts';
 
 /** Unfinished files begin with this; no name of the store does. */
@@ -34,7 +35,9 @@ export function* slices(bytes: Uint8Array): Iterable<Uint8Array> {
 export class StoreFolder {
   readonly root: string;
   readonly fs: FileSystem;
-  readonly #durable = new Set<string>();
+  /** Folders that were made durable here, and those that were found to be real ones: nothing of the store removes a folder. */
+  readonly #durable = new Recent<true>();
+  readonly #real = new Recent<true>();
 
   constructor(root: string, fs: FileSystem) {
     this.root = root;
@@ -49,10 +52,10 @@ export class StoreFolder {
   async ensureDirectory(relative: string): Promise<void> {
     for (const part of prefixes(relative)) {
       if (!(await this.#isDirectory(part))) await this.#makeDirectory(part);
-      if (this.#durable.has(part)) continue;
+      if (this.#durable.get(part)) continue;
       // Also when somebody else made it: they may die before they sync it, and our files with it.
       await this.syncDirectory(dirname(part));
-      this.#durable.add(part);
+      this.#durable.set(part, true);
     }
   }
 
@@ -212,9 +215,13 @@ export class StoreFolder {
   }
 
   async #isDirectory(relative: string): Promise<boolean> {
+    if (this.#real.get(relative)) return true;
     const found = await this.#statName(relative);
     if (found === undefined) return false;
-    if (found.kind === 'directory') return true;
+    if (found.kind === 'directory') {
+      this.#real.set(relative, true);
+      return true;
+    }
     const path = this.path(relative);
     throw new SoftflowError(
       'STORE_DAMAGED',

@@ -165,9 +165,11 @@ export class Store {
     return this.folder.list('refs');
   }
 
-  /** Adds a record of a run (its config, its summary ...); the newest of a kind counts. */
-  async putRunRecord(runId: string, kind: string, value: unknown): Promise<number> {
-    return this.#run(runId, kind).append(value);
+  /** Adds a record of a run (its config, its summary ...); the newest of a kind counts, and `kept` of them stay. */
+  async putRunRecord(runId: string, kind: string, value: unknown, kept = Number.POSITIVE_INFINITY): Promise<number> {
+    const n = await this.#run(runId, kind).append(value);
+    if (n > kept) await this.#run(runId, kind).remove({ slot: '', n: n - kept });
+    return n;
   }
 
   /** The newest whole record of a kind. */
@@ -183,12 +185,6 @@ export class Store {
   /** All whole records of a kind, oldest first. */
   async listRunRecords(runId: string, kind: string): Promise<Numbered[]> {
     return this.#run(runId, kind).readAll();
-  }
-
-  /** Removes all records of a kind but the newest. */
-  async dropRunRecords(runId: string, kind: string, kept: number): Promise<void> {
-    const series = this.#run(runId, kind);
-    for (const n of (await series.numbers()).slice(kept)) await series.remove({ slot: '', n });
   }
 
   async listRuns(): Promise<string[]> {

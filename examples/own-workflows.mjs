@@ -10,6 +10,6 @@ const { announce } = proxyActivities({ startToCloseTimeout: '1 minute' });
 export async function trainAndAnnounce(config) {
   const runId = `${workflowInfo().workflowId}-soft`;
   const { curriculum } = await executeChild(softWorkflow, { workflowId: runId, args: [{ config }] });
-  await announce(`${runId}: ${curriculum.length} rounds of the curriculum`);
+  await announce(`${runId}: ${curriculum.at(-1)?.epoch ?? 0} rounds of the curriculum`);
   return runId;
 }

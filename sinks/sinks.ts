@@ -8,7 +8,7 @@ import { openLineageSink } from './openlineage.ts';
 import type { RecordedRun, Sink } from './sink.ts';
 import { tensorBoardSink } from './tensorboard.ts';
 
-/** A sink that does not answer holds a run up for so long, */
+/** A sink that does not answer is waited for so long, */
 const REPORT_MS = 10_000;
 /** and is then left alone for so long, but for the end of a run. */
 const REST_MS = 60_000;
@@ -30,15 +30,31 @@ export class Sinks {
   readonly #options: SinksOptions;
   readonly #sinks: readonly Sink[];
   readonly #resting = new Map<Sink, number>();
+  /** By run, the last report that is under way or waits for one. */
+  readonly #reports = new Map<string, Promise<void>>();
 
   constructor(options: SinksOptions, sinks: readonly Sink[] = configuredSinks(options.env)) {
     this.#options = options;
     this.#sinks = sinks;
   }
 
+  /**
+   * A run was recorded. It goes on while sinks are told; only its end waits until they are, since no later record would
+   * bring what they have not heard when this process dies.
+   */
+  async recorded(runId: string, status: unknown): Promise<void> {
+    if (this.#sinks.length === 0) return;
+    const before = this.#reports.get(runId) ?? Promise.resolve();
+    const told = before.then(() => this.report(runId));
+    this.#reports.set(runId, told);
+    void told.then(() => {
+      if (this.#reports.get(runId) === told) this.#reports.delete(runId);
+    });
+    if (hasEnded(status as RunStatus)) await told;
+  }
+
   /** Passes a run's records on; never rejects. */
   async report(runId: string): Promise<void> {
-    if (this.#sinks.length === 0) return;
     try {
       const run = await readRun(this.#options.store, runId);
       if (run) await Promise.all(this.#sinks.map((sink) => this.#tell(sink, run)));

@@ -76,7 +76,7 @@ export async function openMachine(
   const sinks = openSinks(store, metrics);
   const recorded = (runId: string, status: unknown) => {
     metrics.runRecorded(runId, status);
-    return sinks.report(runId);
+    return sinks.recorded(runId, status);
   };
   // A queue that no other worker has.
   const queue = `${queueName('gpu', base)}.${hostname()}.${randomBytes(4).toString('hex')}`;

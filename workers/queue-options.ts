@@ -10,6 +10,8 @@ import { workflowBundle } from './workflow-bundle.ts';
 /** Between the request to shut down and the cancellation of what runs; drained work is saved, so no time is given away. */
 export const SHUTDOWN_GRACE = '100 ms';
 const CONCURRENT_CPU_STEPS = 2;
+/** Open runs that are kept ready; one that is not is replayed at its next turn. */
+const CACHED_WORKFLOWS = 250;
 /** One that works, and another that is told so at once instead of waiting. */
 const OWN_QUEUE_SLOTS = 2;
 const HEARTBEATS = {
@@ -55,7 +57,7 @@ async function workflowOptions(
     taskQueue,
     workflowBundle: await workflowBundle(converter),
     activities: lightActivities(activities),
-    maxCachedWorkflows: 100,
+    maxCachedWorkflows: CACHED_WORKFLOWS,
     workflowThreadPoolSize: 1,
     ...(version
       ? { workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } }

@@ -1,6 +1,6 @@
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import { type TemporalTarget, unreachable } from '../client/connect.ts';
+import { isLoopback, type TemporalTarget, unreachable } from '../client/connect.ts';
 import { probeTls } from '../client/tls-probe.ts';
 import { dataConverter } from '../encryption/data-converter.ts';
 import { openTracing } from '../telemetry/tracing.ts';
@@ -49,9 +49,13 @@ export async function startWorker(options: SoftflowWorkerOptions): Promise<Runni
   const { trainer, store, metrics, tensorWorker } = machine;
   const { namespace, ...connectionOptions } = target;
   await probeTls(target);
-  const connection = await NativeConnection.connect(connectionOptions).catch((cause: unknown) => {
-    throw unreachable(target.address, cause);
-  });
+  // To compress takes longer than to copy.
+  const compression = isLoopback(target.address) ? { grpcCompression: { codec: 'none' } as const } : {};
+  const connection = await NativeConnection.connect({ ...connectionOptions, ...compression }).catch(
+    (cause: unknown) => {
+      throw unreachable(target.address, cause);
+    },
+  );
   const { identity } = tensorWorker;
   const interceptors = { activity: [...(tracing ? [activityTraces(tracing)] : []), activityMetrics(metrics)] };
   const shared = {

@@ -1,5 +1,5 @@
-import { ActivityFailure, ApplicationFailure, TimeoutFailure } from '@temporalio/workflow';
 import type { StepResult } from '../activities/contracts.ts';
+import { mayBeTriedAgain } from './light.ts';
 import { onQueueOf, type StepActivityOptions } from './task-queues.ts';
 
 /** What a run knows of the tensor worker that computed its last step. */
@@ -26,7 +26,8 @@ export async function nearModel(
   try {
     return remember(state, await compute(onQueueOf(holder, options)));
   } catch (error) {
-    if (!mayGoOnElsewhere(error)) throw error;
+    // The worker is gone, busy, or ends: the step has not failed. What it has saved is in the store.
+    if (!mayBeTriedAgain(error)) throw error;
     return remember(state, await compute(options));
   }
 }
@@ -36,11 +37,4 @@ function remember(state: Holder, computed: Computed): Computed {
   const { queue, ...result } = computed;
   state.holder = queue;
   return result;
-}
-
-/** The worker is gone, busy, or ends: the step has not failed. What it has saved is in the store. */
-function mayGoOnElsewhere(error: unknown): boolean {
-  if (!(error instanceof ActivityFailure)) return false;
-  const { cause } = error;
-  return cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && !cause.nonRetryable);
 }

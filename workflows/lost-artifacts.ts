@@ -1,10 +1,9 @@
-import { ActivityFailure, ApplicationFailure, proxyActivities } from '@temporalio/workflow';
-import type { LightActivities } from '../activities/create-activities.ts';
+import { ActivityFailure, ApplicationFailure } from '@temporalio/workflow';
 import type { Lost, Producer } from '../activities/find-producer.ts';
+import { light } from './light.ts';
 import type { Stage } from './run-state.ts';
 import { stepParams } from './step-params.ts';
 import type { Run, StepCall } from './steps.ts';
-import { lightActivityOptions } from './task-queues.ts';
 
 /** Computes a step, unless its result is there. */
 export type MakeAgain = (call: StepCall, expectedKey: string) => Promise<void>;
@@ -24,10 +23,9 @@ export async function withLostArtifacts<T>(run: Run, work: () => Promise<T>, mak
       const name = JSON.stringify(lost);
       if (!lost || tried.has(name)) throw error;
       tried.add(name);
-      const { findProducer } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
-      const producer = await findProducer.executeWithOptions({ summary: 'find what made a lost artifact' }, [
-        { ...lost, run: run.id },
-      ]);
+      const producer = await light(run, 'find what made a lost artifact', (activities) =>
+        activities.findProducer({ ...lost, run: run.id }),
+      );
       if (producer) await makeAgain(callOf(run, producer), producer.key);
     }
   }

@@ -10,6 +10,7 @@ import {
 import * as z from 'zod';
 import type { Sources } from '../activities/contracts.ts';
 import { SoftflowError } from '../errors.ts';
+import { eventsOf, openLight } from './light.ts';
 import { type RunConfig, RunConfigSchema } from './run-config.ts';
 import { NO_EPOCHS, plannedSteps } from './run-plan.ts';
 import {
@@ -56,7 +57,7 @@ export function openRun(input: SoftWorkflowInput): Run {
   if (input.attempts) state.attempts = input.attempts;
   return {
     id: workflowInfo().workflowId,
-    queue: workflowInfo().taskQueue,
+    ...openLight(workflowInfo().taskQueue),
     heartbeatTimeoutSeconds: input.heartbeatTimeoutSeconds ?? HEARTBEAT_TIMEOUT_SECONDS,
     maxHistoryEvents: input.maxHistoryEvents ?? MAX_HISTORY_EVENTS,
     config,
@@ -70,8 +71,7 @@ export function openRun(input: SoftWorkflowInput): Run {
 export async function border(run: Run): Promise<void> {
   await mayGoOn(run);
   if (run.state.stopAfter) throw new RunStopped('stopped after the round');
-  const { historyLength, continueAsNewSuggested } = workflowInfo();
-  if (historyLength <= run.maxHistoryEvents && !continueAsNewSuggested) return;
+  if (eventsOf(run) <= run.maxHistoryEvents && !workflowInfo().continueAsNewSuggested) return;
   await condition(allHandlersFinished);
   const { config, state, heartbeatTimeoutSeconds, maxHistoryEvents, until } = run;
   const place = until === undefined ? {} : { until };

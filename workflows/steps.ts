@@ -6,14 +6,14 @@ import {
   isCancellation,
   proxyActivities,
   setCurrentDetails,
-  TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Circumstances, StepInput, StepName, StepResult } from '../activities/contracts.ts';
-import type { LightActivities, StepActivities } from '../activities/create-activities.ts';
+import type { Circumstances, LookUpResult, StepInput, StepName, StepResult } from '../activities/contracts.ts';
+import type { StepActivities } from '../activities/create-activities.ts';
 import type { StartRecord } from '../activities/run-records.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import { nearModel } from './affinity.ts';
+import { type LightPlace, light, mayBeTriedAgain } from './light.ts';
 import { withLostArtifacts } from './lost-artifacts.ts';
 import type { RunConfig } from './run-config.ts';
 import { describeRun } from './run-details.ts';
@@ -21,19 +21,11 @@ import type { Border, RunPhase, SoftState, Stage, StepStatus } from './run-state
 import { toStatus } from './run-state.ts';
 import { markStage } from './search-attributes.ts';
 import { comesAfter, ofAttempt } from './step-order.ts';
-import {
-  lightActivityOptions,
-  QUEUE_OF_STEP,
-  type StepActivityOptions,
-  stepActivityOptions,
-  TILE_STEPS,
-} from './task-queues.ts';
+import { QUEUE_OF_STEP, type StepActivityOptions, stepActivityOptions, TILE_STEPS } from './task-queues.ts';
 
 /** A run in progress: what every step needs besides its own inputs. */
-export interface Run {
+export interface Run extends LightPlace {
   id: string;
-  /** Base name of the task queues. */
-  queue: string;
   heartbeatTimeoutSeconds: number;
   maxHistoryEvents: number;
   config: RunConfig;
@@ -77,9 +69,7 @@ export async function runStep<Result>(run: Run, planned: StepCall): Promise<Step
   stopBefore(run, planned.id);
   const params = ofAttempt(run.config, run.state.attempts ?? [], planned.id, planned.params);
   const call = { ...planned, params };
-  const { lookUpStep } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
-  const { step, inputs } = call;
-  const lookUp = () => lookUpStep.executeWithOptions({ summary: call.label }, [{ step, inputs, params }]);
+  const lookUp = () => lookUpStep(run, call);
   const { key, found, resumable } = await lookUp();
   enter(run, call, { key, state: found ? 'reused' : 'running', ...(resumable ? { resumedFrom: resumable } : {}) });
   if (found) return found as StepResult<Result>;
@@ -99,14 +89,16 @@ export async function runStep<Result>(run: Run, planned: StepCall): Promise<Step
   return result as StepResult<Result>;
 }
 
+function lookUpStep(run: Run, { step, inputs, params, label }: StepCall): Promise<LookUpResult> {
+  return light(run, label, (activities) => activities.lookUpStep({ step, inputs, params }));
+}
+
 /**
  * Computes a step whose result was there once. With other sources than it was made from it has another key; then it is
  * left, and whoever needs it fails with the error that names what is gone.
  */
 async function makeAgain(run: Run, call: StepCall, expectedKey: string): Promise<void> {
-  const { lookUpStep } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
-  const { step, inputs, params } = call;
-  const { key, found } = await lookUpStep.executeWithOptions({ summary: call.label }, [{ step, inputs, params }]);
+  const { key, found } = await lookUpStep(run, call);
   if (key === expectedKey && !found) await runStep(run, call);
 }
 
@@ -136,9 +128,7 @@ async function untilDone<T>(run: Run, work: () => Promise<T>): Promise<T> {
  * down before it hears of it with its own retryable failure; what is to be cancelled is not tried again by the server.
  */
 function isLostOrCancelled(error: unknown): boolean {
-  if (isCancellation(error)) return true;
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && !cause.nonRetryable);
+  return isCancellation(error) || mayBeTriedAgain(error);
 }
 
 /** Drains the step in progress: it stops at the next micro-batch or tile and writes what it has done. */
@@ -241,11 +231,11 @@ export function startRecord({ config }: Run, { recipe, sweep }: Pick<StartRecord
 
 /** Writes the run's record into the store, which is the record of runs when no server is there; its config once. */
 export async function record(run: Run, phase: RunPhase, start?: StartRecord): Promise<void> {
-  const { recordRun } = proxyActivities<LightActivities>(lightActivityOptions(run.queue));
+  const status = toStatus(run.id, phase, run.state);
+  const begun = start ? { config: run.config, start } : {};
+  const summary = `record: ${phase}, ${run.state.stage}`;
   await CancellationScope.nonCancellable(() =>
-    recordRun.executeWithOptions({ summary: `record: ${phase}, ${run.state.stage}` }, [
-      { runId: run.id, ...(start ? { config: run.config, start } : {}), status: toStatus(run.id, phase, run.state) },
-    ]),
+    light(run, summary, (activities) => activities.recordRun({ runId: run.id, ...begun, status })),
   );
 }
 

@@ -1,4 +1,4 @@
-import type { ActivityOptions } from '@temporalio/common';
+import type { ActivityOptions, LocalActivityOptions } from '@temporalio/common';
 import type { StepName } from '../activities/contracts.ts';
 
 /** Queue of the workflows, the look-ups and everything light; the names of the others are made from it. */
@@ -50,6 +50,9 @@ export const MAX_HISTORY_EVENTS = 2000;
 export function lightActivityOptions(base: string): ActivityOptions {
   return { taskQueue: queueName('workflow', base), startToCloseTimeout: '1 minute', retry: RETRY };
 }
+
+/** The same beside the workflow: tried once. */
+export const IN_PLACE: LocalActivityOptions = { startToCloseTimeout: '1 minute', retry: { maximumAttempts: 1 } };
 
 /**
  * Options of a step's activity. No limit on the whole time (a step waits for a slot as long as it takes), and the

@@ -23,6 +23,7 @@ export const interceptors: WorkflowInterceptorsFactory = () => {
     outbound: [
       {
         scheduleActivity: (input, next) => next(handOn(input)),
+        scheduleLocalActivity: (input, next) => next(handOn(input)),
         startChildWorkflowExecution: (input, next) => next(handOn(input)),
         continueAsNew: (input, next) => next(handOn(input)),
       },

@@ -9,17 +9,27 @@ test('one job at a time: a second one is sent on, and the queue of a finished on
   const device = new Device();
   const worker = { identity: '1@host', queue: 'own', device };
   let end: (value: StepResult<unknown>) => void = () => {};
-  const first = onDevice(worker, () => new Promise((resolve) => (end = resolve)));
-  await expect(onDevice(worker, async () => result)).rejects.toMatchObject({
+  const now = Date.now() + 60_000;
+  const first = onDevice(worker, now, () => new Promise((resolve) => (end = resolve)));
+  await expect(onDevice(worker, now, async () => result)).rejects.toMatchObject({
     type: 'WORKER_BUSY',
     nonRetryable: false,
   });
   end(result);
   expect(await first).toEqual({ ...result, queue: 'own' });
-  expect(await onDevice(worker, async () => ({ ...result, reused: true }))).not.toHaveProperty('queue');
-  expect(await onDevice(worker, async () => null)).toBeNull();
+  expect(await onDevice(worker, now, async () => result)).toEqual({ ...result, queue: 'own' });
+  expect(await onDevice(worker, now, async () => ({ ...result, reused: true }))).not.toHaveProperty('queue');
+  expect(await onDevice(worker, now, async () => null)).toBeNull();
   await expect(device.use(() => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
   expect(await device.use(async () => 'free again')).toBe('free again');
+});
+
+test('a step that had to wait for another one does not bring its run back to this worker', async () => {
+  const device = new Device();
+  const worker = { identity: '1@host', queue: 'own', device };
+  const scheduledMs = Date.now() - 1;
+  expect(await onDevice(worker, scheduledMs, async () => result)).toEqual({ ...result, queue: 'own' });
+  expect(await onDevice(worker, scheduledMs, async () => result)).toEqual(result);
 });
 
 test('the shared queue is asked for work only while the device does nothing', async () => {

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { crc32c } from '../../sinks/event-file.ts';
+import type { Sink } from '../../sinks/sink.ts';
 import { configuredSinks, Sinks } from '../../sinks/sinks.ts';
+import { until } from '../support/until.ts';
 import { type Received, RecordedStore, RUN, startReceiver } from './fixtures.ts';
 
 let folder: string;
@@ -154,6 +156,23 @@ test('a sink that refuses, is not there or hangs is told of later, and never in 
   expect(receiver.received.map(({ body }) => body['eventType'])).toEqual(['START', 'START', 'ABORT']);
   await sinks({ OPENLINEAGE_URL: receiver.url }).report('unknown-run');
   expect(receiver.received).toHaveLength(3);
+});
+
+test('a sink that hangs holds up no record of a run at work', async () => {
+  let asked = 0;
+  const hanging: Sink = {
+    name: 'hanging',
+    report: () => {
+      asked++;
+      return new Promise(() => {});
+    },
+  };
+  const told = new Sinks({ store: run.store, env: {}, failed: () => {} }, [hanging]);
+  await run.record('running', 0, 0);
+  const began = performance.now();
+  for (let i = 0; i < 5; i++) await told.recorded(RUN, { phase: 'running' });
+  expect(performance.now() - began).toBeLessThan(1000);
+  await until(() => asked === 1);
 });
 
 test('checksums are those of CRC-32C', () => {

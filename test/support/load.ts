@@ -17,12 +17,16 @@ export interface LoadFigures {
 
 export type SoftHandle = WorkflowHandle<typeof softWorkflow>;
 
-/** A run of one epoch a stage whose training no other run shares; its data and what depends on data alone are shared. */
+/**
+ * A run of one epoch a stage, each step one tile, whose training no other run shares; its data and what depends on data
+ * alone are shared.
+ */
 export function loadConfig(index: number): RunConfigInput {
   return tinyConfig({
     name: 'load',
     train: { maxEpochs: 1, batchSize: 8, microBatchSize: 4, learningRate: 1e-3 * (1 + index / 10_000) },
     evaluation: { ks: [10], zeroShot: false },
+    generation: { tileRows: 32, maxNewTokens: 8 },
   });
 }
 

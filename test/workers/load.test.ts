@@ -5,10 +5,11 @@ import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../artifacts/store.ts';
 import { verifyStore } from '../../artifacts/verify.ts';
+import { ONE_PARTITION } from '../../workers/supervisor.ts';
 import { workflowBundle } from '../../workers/workflow-bundle.ts';
 import { QUEUE_KINDS } from '../../workflows/task-queues.ts';
 import { faultFigure } from '../support/fault-figures.ts';
-import { historyFigures } from '../support/histories.ts';
+import { historyFigures, RECORDING, recordHistory } from '../support/histories.ts';
 import { type LoadFigures, runLoad, type SoftHandle } from '../support/load.ts';
 import { cpuSeconds } from '../support/process-figures.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
@@ -27,7 +28,7 @@ let figures: LoadFigures;
 let handles: SoftHandle[];
 
 beforeAll(async () => {
-  server = await startTestServer({ database: join(folder, 'temporal.db') });
+  server = await startTestServer({ database: join(folder, 'temporal.db'), args: [...ONE_PARTITION] });
   const options = { queues: QUEUE_KINDS, log: join(folder, 'worker.log') };
   worker = new WorkerProcess(server, storeRoot, 'load', {}, undefined, options);
 });
@@ -63,6 +64,7 @@ describe('Many runs at once on one worker', () => {
   test('keep histories short and payloads small, and replay (R13, R15)', async (context) => {
     const sample = handles.filter((_, i) => i % Math.ceil(handles.length / SAMPLE) === 0);
     let longest = { events: 0, bytes: 0, largestPayload: 0 };
+    if (RECORDING) await recordHistory(server, 'looked-up-in-place', handles[0]?.workflowId ?? '');
     for (const handle of sample) {
       const history = await handle.fetchHistory();
       const { events, bytes, largestPayload } = historyFigures(history);

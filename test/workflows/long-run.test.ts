@@ -14,14 +14,14 @@ import type { RunConfigInput } from '../../workflows/run-config.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
 import { queueName } from '../../workflows/task-queues.ts';
 import { faultFigure } from '../support/fault-figures.ts';
-import { historyFigures } from '../support/histories.ts';
+import { historyFigures, RECORDING, recordHistory } from '../support/histories.ts';
 import { startSoft, tinyConfig } from '../support/soft-run.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
 
 const FULL = process.env['SOFTFLOW_TEST_FULL'] === '1';
 const EPOCHS = FULL ? 1000 : 60;
 /** A history of the short form has room for fewer events, so that it too goes on as new a few times. */
-const MAX_EVENTS = FULL ? 2000 : 400;
+const MAX_EVENTS = FULL ? 2000 : 100;
 const QUEUE = 'long';
 
 let folder: string;
@@ -109,6 +109,7 @@ test(`A run of ${EPOCHS} epochs a stage keeps every history and every payload sm
     for (const name of ['events', 'bytes', 'largestPayload'] as const) most[name] = Math.max(most[name], figures[name]);
     await Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, 'long-1');
   }
+  if (RECORDING) await recordHistory(server, 'long-last', 'long-1');
   expect(status.histories.length).toBeGreaterThan(3);
   expect(most.events).toBeLessThanOrEqual(MAX_EVENTS + 60);
   expect(most.bytes).toBeLessThanOrEqual(2 * 2 ** 20);

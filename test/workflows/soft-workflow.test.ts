@@ -141,7 +141,7 @@ describe('a run', () => {
   });
 
   test('gives the same bytes when its history is continued as new', async () => {
-    const handle = await startSoft(server, 'shared', { maxHistoryEvents: 40 });
+    const handle = await startSoft(server, 'shared', { maxHistoryEvents: 12 });
     const status = await handle.result();
     expect(await releasedFiles(await storeOf('shared'), status)).toMatchObject({
       'metrics.json': firstFiles['metrics.json'],
@@ -149,7 +149,7 @@ describe('a run', () => {
     });
     const firstPart = await server.client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId).describe();
     expect(firstPart.status.name).toBe('CONTINUED_AS_NEW');
-    expect((await handle.describe()).historyLength).toBeLessThan(160);
+    expect((await handle.describe()).historyLength).toBeLessThan(40);
   });
 
   test('gives the same bytes over three shards', async () => {

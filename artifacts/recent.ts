@@ -1,0 +1,19 @@
+/** More than the work of a moment, and little enough for a process of months. */
+const KEPT = 10_000;
+
+/** What was found of the names that were last in use; those long unused are forgotten. */
+export class Recent<Value> {
+  readonly #values = new Map<string, Value>();
+
+  get(name: string): Value | undefined {
+    const value = this.#values.get(name);
+    if (value !== undefined) this.set(name, value);
+    return value;
+  }
+
+  set(name: string, value: Value): void {
+    this.#values.delete(name);
+    this.#values.set(name, value);
+    if (this.#values.size > KEPT) this.#values.delete(this.#values.keys().next().value as string);
+  }
+}
