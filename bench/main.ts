@@ -26,7 +26,7 @@ const HELP = `npm run bench -- [options]
   --scaling WHAT       time and memory by size: ${SCALINGS.join(', ')}
 
   --pairs N            pairs of each task (3)
-  --prompts N          prompts of the generation (8)
+  --prompts N          prompts of the generation (32: one tile of a run; the peer takes 8 at a time)
   --windows N          windows of each part of the pipeline (64)
   --titles N           at most so many titles (all)
   --tasks a,b          of trainStep, generate, encode, pipeline
@@ -52,7 +52,7 @@ async function main(): Promise<void> {
       follow: { type: 'string' },
       scaling: { type: 'string' },
       pairs: { type: 'string', default: '3' },
-      prompts: { type: 'string', default: '8' },
+      prompts: { type: 'string', default: '32' },
       windows: { type: 'string', default: '64' },
       titles: { type: 'string' },
       tasks: { type: 'string' },

@@ -20,7 +20,7 @@ interface KernelEntry extends Entry {
 
 const OUTSIDE = 'outside kernels';
 const REPEATS = 3;
-const PROMPTS = 8;
+const PROMPTS = 32;
 
 /** Adds up the time of every call into the library, by the kernel that made it. */
 export class Clock {
