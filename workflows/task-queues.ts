@@ -44,8 +44,8 @@ export const HEARTBEAT_TIMEOUT_SECONDS = 20;
 /** At most so long passes between two heartbeats that reach the server; a cancellation arrives with one. */
 export const HEARTBEAT_THROTTLE = '2 seconds';
 
-/** Beyond so many events the workflow continues as new. */
-export const MAX_HISTORY_EVENTS = 2000;
+/** Beyond so many events the workflow continues as new at its next border, which then lies within 2,000. */
+export const MAX_HISTORY_EVENTS = 1900;
 
 export function lightActivityOptions(base: string): ActivityOptions {
   return { taskQueue: queueName('workflow', base), startToCloseTimeout: '1 minute', retry: RETRY };

@@ -152,7 +152,7 @@ export class DisturbedRun {
     return (await (await this.store()).readTelemetry(key))
       .map((entry) => (entry as StepTelemetry & { resumed?: string }).resumed)
       .filter((resumed) => resumed !== undefined)
-      .map((resumed) => Number.parseInt(resumed, 10));
+      .map((resumed) => Number(/(\d+) of \d+/.exec(resumed)?.[1]));
   }
 
   async close(): Promise<void> {
