@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 /** The real command against the embedded server, workers and trainer, with a tiny random model. */
 const bin = fileURLToPath(new URL('../../bin/softflow.mjs', import.meta.url));
@@ -208,17 +208,13 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     expect(softflow(['pause', other]).status).toBe(0);
     const child = spawn(process.execPath, [bin, 'watch', failing, other, other], { cwd: folder, env });
     let printed = '';
-    const paused = new Promise<void>((seen) => {
-      for (const stream of [child.stdout, child.stderr])
-        stream.on('data', (data) => {
-          printed += data;
-          if (printed.includes(`${other}  ${other}: paused`)) seen();
-        });
-    });
-    await paused;
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (printed += data));
+    const until = (text: string) =>
+      vi.waitFor(() => expect(printed).toContain(text), { timeout: 60_000, interval: 100 });
+    await until(`${other}  ${other}: paused`);
     expect(softflow(['dev', 'stop']).status).toBe(0);
     // The server stays away until that was told.
-    while (!printed.includes('The server does not answer')) await new Promise((later) => setTimeout(later, 100));
+    await until('The server does not answer');
     expect(softflow(['resume', other, '--detach']).status).toBe(0);
     const code = await new Promise((done) => child.on('close', done));
     expect(printed).toContain('The server does not answer');
