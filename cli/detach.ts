@@ -1,5 +1,4 @@
 import { EXIT } from './exit-codes.ts';
-import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Does something that watches until it is done or Ctrl-C aborts the signal; what is watched goes on either way. */
@@ -12,16 +11,6 @@ export async function untilCtrlC<T>(watch: (signal: AbortSignal) => Promise<T>):
   } finally {
     abort.abort();
     process.off('SIGINT', detach);
-  }
-}
-
-/** A server that did not answer may be elsewhere the next time. */
-export async function lookOrReconnect<T>(session: Session, look: () => Promise<T>): Promise<T> {
-  try {
-    return await look();
-  } catch (error) {
-    await session.reconnect().catch(() => {});
-    throw error;
   }
 }
 

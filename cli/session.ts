@@ -26,15 +26,24 @@ export interface Session {
   namespace: string;
   /** Address of the embedded server's web UI. */
   webUi?: string;
-  /** Finds the server again after it did not answer: the embedded one has another port once it was started anew. */
-  reconnect(): Promise<void>;
+  /**
+   * Puts a question to the server wherever it is by now: the embedded one may have been started anew on another port,
+   * and its old port may be that of another folder's server.
+   *
+   * @throws SoftflowError `TEMPORAL_UNREACHABLE`, retryable, and whatever a server says that does not answer in time
+   */
+  ask<T>(question: () => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
 
 interface Server {
   target: TemporalTarget;
+  /** Of the embedded server. */
   webUi?: string;
 }
+
+/** A server that takes longer than this does not answer; its client alone would try again for half a minute. */
+const ANSWER_MS = 10_000;
 
 /**
  * Opens the store and connects to the server: the configured one, which must answer, else the embedded one, which is
@@ -52,6 +61,17 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
   let server = await findServer(options.server);
   const store = await openStore(STORE_FOLDER, { create: true });
   let client = server && (await connect(server.target));
+  let moving: Promise<void> | undefined;
+  const reconnect = async () => {
+    const found = await findServer('if running');
+    if (!found) throw notRunning();
+    if (found.target.address === server?.target.address) return;
+    const before = client;
+    client = await connect(found.target);
+    session.runs = new Runs({ store, client });
+    server = found;
+    await before?.connection.close();
+  };
   const session: Session = {
     runs: new Runs({ store, ...(client ? { client } : {}) }),
     sweeps: async () => {
@@ -72,14 +92,15 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
     connected: client !== undefined,
     namespace: server?.target.namespace ?? 'default',
     ...(server?.webUi === undefined ? {} : { webUi: server.webUi }),
-    reconnect: async () => {
-      const found = await findServer('if running');
-      if (!found || found.target.address === server?.target.address) return;
-      const before = client;
-      client = await connect(found.target);
-      session.runs = new Runs({ store, client });
-      server = found;
-      await before?.connection.close();
+    ask: async (question) => {
+      if (!client || !server) return question();
+      if (!(await isThere(server))) {
+        moving ??= reconnect().finally(() => {
+          moving = undefined;
+        });
+        await moving;
+      }
+      return client.withDeadline(Date.now() + ANSWER_MS, question);
     },
     close: async () => client?.connection.close(),
   };
@@ -107,6 +128,16 @@ function noRuns(): SoftflowError {
 export async function findTarget(): Promise<TemporalTarget | undefined> {
   return (await findServer('if running'))?.target;
 }
+
+/** Whether a server is where it was found; of a configured one its own answer tells. */
+async function isThere({ target, webUi }: Server): Promise<boolean> {
+  if (webUi === undefined) return true;
+  const { isServing } = await import('../workers/embedded.ts');
+  return isServing(target);
+}
+
+const notRunning = () =>
+  new SoftflowError('TEMPORAL_UNREACHABLE', 'The embedded Temporal server is not running.', { retryable: true });
 
 async function findServer(embedded: 'start' | 'if running'): Promise<Server | undefined> {
   const [{ configuredTarget }, { encryptionKeys }] = await Promise.all([

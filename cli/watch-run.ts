@@ -1,6 +1,6 @@
 import type { RunLook } from '../client/runs.ts';
 import { hasEnded, type RunStatus } from '../workflows/run-state.ts';
-import { detached, lookOrReconnect, untilCtrlC } from './detach.ts';
+import { detached, untilCtrlC } from './detach.ts';
 import { followRun, openLog, type Show } from './follow-run.ts';
 import { type LiveRun, renderShort } from './live-view.ts';
 import { openRedraw } from './redraw.ts';
@@ -35,8 +35,7 @@ export async function watchRun(
   return exitCodeOfRun(last.status);
 }
 
-const lookAt = (session: Session, runId: string): Promise<RunLook> =>
-  lookOrReconnect(session, () => session.runs.look(runId));
+const lookAt = (session: Session, runId: string): Promise<RunLook> => session.ask(() => session.runs.look(runId));
 
 /** What the person ran, e.g. `recipes/demo.yaml`. */
 export async function recipeOf({ store }: Pick<Session, 'store'>, runId: string): Promise<{ recipe?: string }> {

@@ -2,7 +2,7 @@ import { relative } from 'node:path';
 import { settingsText } from '../client/sweep-ranking.ts';
 import type { SweepLook } from '../client/sweeps.ts';
 import type { SweepStatus } from '../workflows/sweep-state.ts';
-import { detached, lookOrReconnect, untilCtrlC } from './detach.ts';
+import { detached, untilCtrlC } from './detach.ts';
 import { EXIT } from './exit-codes.ts';
 import { type FollowOptions, follow, redrawing, type Show } from './follow-run.ts';
 import { formatNumber } from './format.ts';
@@ -20,7 +20,7 @@ export async function watchSweep(
 ): Promise<number> {
   return untilCtrlC(async (signal) => {
     const look = async (): Promise<SweepLook> => (await session.sweeps()).look(sweepId);
-    const last = await follow(() => lookOrReconnect(session, look), showOf(terminal, options), { signal });
+    const last = await follow(() => session.ask(look), showOf(terminal, options), { signal });
     if (!last || signal.aborted) return detached({ sweepId }, options.json === true, terminal);
     return ended(session, last.status, options, terminal);
   });

@@ -64,6 +64,15 @@ export async function findEmbedded(
   return { target: targetOf(state), uiUrl: state.uiUrl, state };
 }
 
+/** Whether the server of this folder, and no other, runs at that address. */
+export async function isServing(
+  { address }: Pick<TemporalTarget, 'address'>,
+  stateFolder: string = DEFAULT_STATE_FOLDER,
+): Promise<boolean> {
+  const state = await readDevState(resolve(stateFolder));
+  return state?.address === address && isRunning(state.server);
+}
+
 /**
  * Ends the embedded workers, which write what they have done, and then the server. Runs stay where they are and go on
  * after the next start.

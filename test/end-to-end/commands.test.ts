@@ -213,11 +213,16 @@ describe('commands about runs', { timeout: 180_000 }, () => {
       vi.waitFor(() => expect(printed).toContain(text), { timeout: 60_000, interval: 100 });
     await until(`${other}  ${other}: paused`);
     expect(softflow(['dev', 'stop']).status).toBe(0);
-    // The server stays away until that was told.
+    // Another folder's server takes the port that became free, and knows nothing of these runs.
+    const elsewhere = mkdtempSync(join(tmpdir(), 'softflow-elsewhere-'));
+    const dev = (action: string) => spawnSync(process.execPath, [bin, 'dev', action], { cwd: elsewhere, env }).status;
+    expect(dev('start')).toBe(0);
     await until('The server does not answer');
     expect(softflow(['resume', other, '--detach']).status).toBe(0);
+    expect(dev('stop')).toBe(0);
+    rmSync(elsewhere, { recursive: true });
     const code = await new Promise((done) => child.on('close', done));
-    expect(printed).toContain('The server does not answer');
+    expect(printed).not.toContain('does not know this run');
     expect(printed).toContain(`error CATALOGUE_TOO_SMALL`);
     expect(printed).toContain(`${other}: completed. Next: softflow report ${other}`);
     expect(code).toBe(1);
