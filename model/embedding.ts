@@ -1,5 +1,5 @@
 import type { BaseModel } from './base-model.ts';
-import { forwardHidden, packedPass } from './decoder.ts';
+import { forwardHidden, packedPass } from './forward.ts';
 import { packBatch } from './packing.ts';
 import { tf, tidy } from './tf.ts';
 

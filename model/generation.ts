@@ -1,6 +1,7 @@
 import type { BaseModel } from './base-model.ts';
 import { type Beam, BeamSearch, type NextTokens } from './beam-search.ts';
-import { forwardHidden, logitsOf, type Pass, packedPass } from './decoder.ts';
+import type { Pass } from './decoder.ts';
+import { forwardHidden, logitsOf, packedPass } from './forward.ts';
 import type { Kernels, KeyValueCache } from './kernels.ts';
 import type { Lora } from './lora.ts';
 import { type PackedBatch, packBatch } from './packing.ts';

@@ -1,6 +1,7 @@
 import type { BaseModel, Projection } from './base-model.ts';
-import { layerBackward, layerForward, type Pass, packedPass, type SavedLayer } from './decoder.ts';
+import { layerBackward, layerForward, type Pass, type SavedLayer } from './decoder.ts';
 import type { Dropout } from './dropout.ts';
+import { packedPass } from './forward.ts';
 import { adapterName, type Lora, type LoraPair } from './lora.ts';
 import type { PackedBatch } from './packing.ts';
 import { type Tensor2D, tf, tidy } from './tf.ts';

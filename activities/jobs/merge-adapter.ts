@@ -2,7 +2,7 @@ import type { Store } from '../../artifacts/store.ts';
 import { decodeItems, decodeWindows } from '../../datasets/tables.ts';
 import { SoftflowError } from '../../errors.ts';
 import type { BaseModel } from '../../model/base-model.ts';
-import { forwardHidden, logitsOf, packedPass } from '../../model/decoder.ts';
+import { forwardHidden, logitsOf, packedPass } from '../../model/forward.ts';
 import { type Lora, uploadAdapter } from '../../model/lora.ts';
 import { writeMergedModel } from '../../model/merge.ts';
 import { packBatch } from '../../model/packing.ts';

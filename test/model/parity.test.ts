@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BaseModel } from '../../model/base-model.ts';
-import { forwardHidden, logitsOf, packedPass } from '../../model/decoder.ts';
 import { embedTile } from '../../model/embedding.ts';
+import { forwardHidden, logitsOf, packedPass } from '../../model/forward.ts';
 import { generateTile } from '../../model/generation.ts';
 import { kernelsFor } from '../../model/kernel-sets.ts';
 import type { Kernels } from '../../model/kernels.ts';
