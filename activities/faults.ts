@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import { SoftflowError } from '../errors.ts';
-import { knownDeviceError } from '../model/device-memory.ts';
 
 /** System errors that pass by themselves. */
 const TRANSIENT = new Set(['EAGAIN', 'EBUSY', 'ECONNREFUSED', 'ECONNRESET', 'EMFILE', 'ENFILE', 'EPIPE', 'ETIMEDOUT']);
@@ -14,8 +13,7 @@ export interface Fault {
 }
 
 /** What an error means to whoever has to act: its code, its text, and whether trying again can help. */
-export function toFault(raw: unknown): Fault {
-  const error = knownDeviceError(raw);
+export function toFault(error: unknown): Fault {
   if (error instanceof SoftflowError) {
     const { code, message, retryable, details } = error;
     return { code, message, retryable, details };

@@ -12,7 +12,7 @@ export function deviceMemoryExceeded(how: string): SoftflowError {
 /** TensorFlow's words for it. */
 const USED_UP = /OOM when allocating[^\n]*|RESOURCE_EXHAUSTED[^\n]*/i;
 
-/** That error, when it is one of TensorFlow's; else the same error. */
+/** That error, when it is one of TensorFlow's; else the same error. Only for what tensors did: other services use the word too. */
 export function knownDeviceError(error: unknown): unknown {
   const match = error instanceof Error && !(error instanceof SoftflowError) ? USED_UP.exec(error.message) : null;
   return match ? deviceMemoryExceeded(match[0].slice(0, 300)) : error;

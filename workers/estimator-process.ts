@@ -4,6 +4,7 @@ import { toFault } from '../activities/faults.ts';
 import { measureFigures } from '../activities/measure-figures.ts';
 import { openStore } from '../artifacts/store.ts';
 import type { Calibration } from '../model/cost.ts';
+import { knownDeviceError } from '../model/device-memory.ts';
 import { cacheRoot } from '../setup/cache.ts';
 import { openChosenBackend } from './backend.ts';
 import type { EstimatorAnswer, EstimatorRequest } from './estimator.ts';
@@ -39,6 +40,6 @@ async function remember(key: string, measure: () => Promise<Calibration>): Promi
 }
 
 const reply = await answer(JSON.parse(process.argv[2] ?? '{}') as EstimatorRequest).catch((error: unknown) => ({
-  fault: toFault(error),
+  fault: toFault(knownDeviceError(error)),
 }));
 process.send?.(reply, () => process.exit(0));

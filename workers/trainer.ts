@@ -10,6 +10,7 @@ import {
 } from '../activities/trainer-protocol.ts';
 import { openStore } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
+import { knownDeviceError } from '../model/device-memory.ts';
 import { TrainerSettingsSchema } from './trainer-settings.ts';
 
 type Submitted = Extract<ToTrainer, { type: 'job' }>;
@@ -118,7 +119,7 @@ async function answer(
     };
   } catch (error) {
     if (error instanceof DrainedError) return { type: 'drained', id, position: error.position };
-    return { type: 'failed', id, ...toFault(error) };
+    return { type: 'failed', id, ...toFault(knownDeviceError(error)) };
   }
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { toFault } from '../../activities/faults.ts';
 import { parseByteSize } from '../../cli/byte-size.ts';
-import { type BufferPool, boundPool } from '../../model/device-memory.ts';
+import { type BufferPool, boundPool, knownDeviceError } from '../../model/device-memory.ts';
 import { trainerEnvironment } from '../../workers/trainer-settings.ts';
 
 /** A pool as tfjs's: what is given back waits to be used again. */
@@ -35,10 +35,16 @@ test('a bound pool gives up what is spare first, then ends the work with what to
 
 test('TensorFlow that runs out of memory is told as that, and not tried again', () => {
   const message = 'Invalid TF_Status: 8\nMessage: OOM when allocating tensor with shape[1216,49152] on /device:GPU:0';
-  expect(toFault(new Error(message))).toMatchObject({
+  expect(toFault(knownDeviceError(new Error(message)))).toMatchObject({
     code: 'DEVICE_MEMORY_EXCEEDED',
     retryable: false,
     message: expect.stringContaining('OOM when allocating tensor with shape[1216,49152]'),
+  });
+});
+
+test('a Temporal server that limits its rate says the same word, and is not taken for a device', () => {
+  expect(toFault(new Error('8 RESOURCE_EXHAUSTED: namespace rate limit exceeded'))).not.toMatchObject({
+    code: 'DEVICE_MEMORY_EXCEEDED',
   });
 });
 
