@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { SoftflowError } from '../errors.ts';
 
@@ -17,15 +18,19 @@ const STATUS: readonly Build['status'][] = ['unknown', 'inactive', 'current', 'r
 /** Of gRPC. */
 const NOT_FOUND = 5;
 const FAILED_PRECONDITION = 9;
+const READY_POLL_MS = 250;
 
 /** Every call about builds: Temporal's worker deployment, one version a build. */
 export class Builds {
   readonly #client: Client;
   readonly #deployment: string;
+  readonly #readyWithinMs: number;
 
-  constructor(client: Client, deployment = DEFAULT_DEPLOYMENT) {
+  /** `readyWithinMs`: how long a build that has come with some of its queues may take to come with the others. */
+  constructor(client: Client, deployment = DEFAULT_DEPLOYMENT, readyWithinMs = 10_000) {
     this.#client = client;
     this.#deployment = deployment;
+    this.#readyWithinMs = readyWithinMs;
   }
 
   /** Newest first; none before the first worker with a build id has come. */
@@ -48,28 +53,49 @@ export class Builds {
     }
   }
 
-  /** New runs begin with this build from now on; those at work end with theirs. @throws SoftflowError `BUILD_NOT_FOUND` */
+  /**
+   * New runs begin with this build from now on; those at work end with theirs. A worker's queues come one after the
+   * other, so a build that has come with some of them is asked for again for a while.
+   *
+   * @throws SoftflowError `BUILD_NOT_FOUND`, `BUILD_NOT_READY`
+   */
   async use(buildId: string): Promise<void> {
     const { namespace, workflowService } = this.#service();
-    try {
-      const deploymentName = this.#deployment;
-      await workflowService.setWorkerDeploymentCurrentVersion({
-        namespace,
-        deploymentName,
-        buildId,
-        identity: 'softflow',
-      });
-    } catch (error) {
-      const code = codeOf(error);
-      if (code !== NOT_FOUND && code !== FAILED_PRECONDITION) throw error;
-      const known = (await this.list()).map((build) => build.buildId);
-      throw new SoftflowError(
-        'BUILD_NOT_FOUND',
-        `No worker of build "${buildId}" has come to deployment "${this.#deployment}". ` +
-          `${known.length > 0 ? `There are ${known.join(', ')}. ` : ''}Start one: softflow worker --queues workflow --build-id ${buildId}`,
-        { details: { buildId, deployment: this.#deployment } },
-      );
+    const deploymentName = this.#deployment;
+    const request = { namespace, deploymentName, buildId, identity: 'softflow' };
+    const deadline = performance.now() + this.#readyWithinMs;
+    for (;;) {
+      try {
+        await workflowService.setWorkerDeploymentCurrentVersion(request);
+        return;
+      } catch (error) {
+        const code = codeOf(error);
+        if (code !== NOT_FOUND && code !== FAILED_PRECONDITION) throw error;
+        const known = (await this.list()).map((build) => build.buildId);
+        if (!known.includes(buildId)) throw this.#notFound(buildId, known);
+        if (performance.now() > deadline) throw this.#notReady(buildId, error);
+        await setTimeout(READY_POLL_MS);
+      }
     }
+  }
+
+  #notFound(buildId: string, known: readonly string[]): SoftflowError {
+    return new SoftflowError(
+      'BUILD_NOT_FOUND',
+      `No worker of build "${buildId}" has come to deployment "${this.#deployment}". ` +
+        `${known.length > 0 ? `There are ${known.join(', ')}. ` : ''}Start one: softflow worker --queues workflow --build-id ${buildId}`,
+      { details: { buildId, deployment: this.#deployment } },
+    );
+  }
+
+  #notReady(buildId: string, cause: unknown): SoftflowError {
+    const reason = (cause as { details?: string }).details ?? String(cause);
+    return new SoftflowError(
+      'BUILD_NOT_READY',
+      `Build "${buildId}" of deployment "${this.#deployment}" cannot take new runs yet. The server says: ${reason}. ` +
+        'Start its workers for every queue that the current build serves, and ask again.',
+      { retryable: true, details: { buildId, deployment: this.#deployment }, cause },
+    );
   }
 
   #service() {

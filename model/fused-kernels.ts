@@ -65,6 +65,11 @@ export function fusedKernels(ops: NativeOps, base: Kernels, precision: 'f32' | '
       const [logProbs, ids] = call('SoftflowBestTokens', [whole('count', count)], [logits], 2);
       return { logProbs: logProbs!, ids: ids! };
     },
+    crossEntropy: (logits, ids) =>
+      tidy(() => {
+        const [loss, dLogits] = call('SoftflowCrossEntropy', [], [logits, tf.tensor1d(ids, 'int32')], 2);
+        return { loss: loss!, dLogits: dLogits! };
+      }),
     dropout: (x, { keys, tokens, rate }) =>
       tidy(() => {
         const attributes = [{ name: 'rate', type: attribute.string, value: String(rate) }];

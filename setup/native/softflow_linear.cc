@@ -82,7 +82,7 @@ static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, Hal
   }
 }
 
-static const LinearMath kLinearMath = {"avx512_bf16", avx512::Linear, avx512::LinearGrad, HalfLinear};
+static const LinearMath kLinearMath = {"avx512_bf16", avx512::Linear, avx512::LinearGrad, HalfLinear, avx512::Round};
 
 }  // namespace avx512_bf16
 #pragma GCC pop_options
@@ -157,7 +157,7 @@ static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, Hal
   _tile_release();
 }
 
-static const LinearMath kLinearMath = {"amx", avx512::Linear, avx512::LinearGrad, HalfLinear};
+static const LinearMath kLinearMath = {"amx", avx512::Linear, avx512::LinearGrad, HalfLinear, avx512::Round};
 
 // Linux gives the tile registers to a process that asks for them.
 static bool Permitted() {

@@ -50,6 +50,8 @@ struct LinearMath {
   // As `linear` with bfloat16 a [m rounded up to 32, depth] and W; sums are float32.
   void (*half_linear)(int64_t m, const uint16_t* a, const uint16_t* packed, HalfShape shape, int64_t first,
                       int64_t last, float* c, int64_t ldc);
+  // To the nearest bfloat16.
+  void (*round)(int64_t count, const float* x, uint16_t* y);
 };
 
 // The best set of instructions that this processor has.

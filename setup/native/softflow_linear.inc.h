@@ -1,18 +1,9 @@
 // Included once for each instruction set, inside a namespace of its own. SOFTFLOW_ROWS rows by three vectors of 16
 // floats are the register block of the float32 product, SOFTFLOW_ROWS rows by two that of the bfloat16 one.
 
-typedef float Vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t IntVec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t UintVec __attribute__((vector_size(64), aligned(4), may_alias));
-#define SOFTFLOW_INLINE static inline __attribute__((always_inline))
+#include "softflow_vector.inc.h"
 
-constexpr int64_t kLanes = 16;
 constexpr int kVectors = kPanel / kLanes;
-
-SOFTFLOW_INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-SOFTFLOW_INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-// Every lane by itself: adding to a vector of zeros is an addition for the compiler, on the port that multiplies.
-SOFTFLOW_INLINE Vec Splat(float x) { return Vec{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 
 // c[Rows, 48] (+)= a[Rows, depth] panel[depth, 48]. Meanwhile `Ahead` cache lines of `next` are fetched for each step:
 // with few rows the product is as fast as memory, which must not wait for it.
@@ -94,29 +85,6 @@ static void Linear(int64_t m, const float* a, int64_t lda, const float* packed, 
   }
 }
 
-// The 16 by 16 numbers at `source`, rows kPanel apart, transposed: in every step two rows exchange their lanes.
-template <int Step>
-SOFTFLOW_INLINE void Exchange(Vec (&rows)[16]) {
-  const IntVec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const IntVec upper = (lanes & Step) != 0;
-  for (int i = 0; i < 16; i++) {
-    if ((i & Step) != 0) continue;
-    const Vec a = rows[i], b = rows[i + Step];
-    rows[i] = __builtin_shuffle(a, b, lanes + (upper & (16 - Step)));
-    rows[i + Step] = __builtin_shuffle(a, b, lanes + (upper & 16) + (~upper & Step));
-  }
-}
-
-SOFTFLOW_INLINE void Transpose(const float* source, float* target) {
-  Vec rows[16];
-  for (int i = 0; i < 16; i++) rows[i] = Load(source + i * kPanel);
-  Exchange<8>(rows);
-  Exchange<4>(rows);
-  Exchange<2>(rows);
-  Exchange<1>(rows);
-  for (int i = 0; i < 16; i++) Store(target + i * kPanel, rows[i]);
-}
-
 // Inputs [from, from + columns) of the outputs [n, n + depth) of a packed matrix as a panel [depth, 48] of its transpose.
 static void TransposePiece(const float* packed, PackedShape shape, int64_t n, int64_t depth, int64_t from,
                            int64_t columns, float* piece) {
@@ -125,7 +93,7 @@ static void TransposePiece(const float* packed, PackedShape shape, int64_t n, in
     float* target = piece + block * kPanel;
     if (columns == kPanel)
       for (int64_t k = 0; k < kPanel; k += 16)
-        for (int64_t j = 0; j < kPanel; j += 16) Transpose(source + k * kPanel + j, target + j * kPanel + k);
+        for (int64_t j = 0; j < kPanel; j += 16) Transpose(source + k * kPanel + j, kPanel, target + j * kPanel + k, kPanel);
     else
       for (int64_t k = 0; k < columns; k++)
         for (int64_t j = 0; j < kPanel; j++) target[j * kPanel + k] = source[k * kPanel + j];
@@ -154,6 +122,10 @@ static void LinearGrad(int64_t m, const float* a, int64_t lda, const float* pack
                  c + row * ldc + (p + i) * kPanel, ldc, n > 0, nullptr);
     }
   }
+}
+
+static void Round(int64_t count, const float* x, uint16_t* y) {
+  for (int64_t i = 0; i < count; i++) y[i] = RoundToHalf(x[i]);
 }
 
 #ifndef SOFTFLOW_HALF_LINEAR
@@ -203,7 +175,7 @@ static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, Hal
 #define SOFTFLOW_HALF_LINEAR HalfLinear
 #endif
 
-static const LinearMath kLinearMath = {SOFTFLOW_NAME, Linear, LinearGrad, SOFTFLOW_HALF_LINEAR};
+static const LinearMath kLinearMath = {SOFTFLOW_NAME, Linear, LinearGrad, SOFTFLOW_HALF_LINEAR, Round};
 
 #undef SOFTFLOW_INLINE
 #undef SOFTFLOW_HALF_LINEAR

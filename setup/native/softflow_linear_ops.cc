@@ -183,12 +183,12 @@ class LinearOp : public OpKernel {
     Tensor rounded;
     OP_REQUIRES_OK(context, context->allocate_temp(DT_BFLOAT16, TensorShape({padded, depth}), &rounded));
     uint16_t* halves = Halves(&rounded);
+    const float* source = Floats(x);
     Parallel(context, padded, depth / 2, [&](int64_t from, int64_t to) {
       for (int64_t row = from; row < to; row++) {
         uint16_t* target = halves + row * depth;
         const int64_t filled = row < rows ? in : 0;
-        const float* source = Floats(x) + (row < rows ? row * in : 0);
-        for (int64_t k = 0; k < filled; k++) target[k] = RoundToHalf(source[k]);
+        if (filled > 0) linear_math().round(filled, source + row * in, target);
         std::fill(target + filled, target + depth, uint16_t{0});
       }
     });
@@ -252,11 +252,13 @@ class PackedRowsOp : public OpKernel {
     Tensor* x = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({ids.NumElements(), in_}), &x));
     float* target = Floats(x);
+    const float* floats = type_ == DT_FLOAT ? Floats(packed) : nullptr;
+    const uint16_t* halves = type_ == DT_FLOAT ? nullptr : Halves(packed);
     Parallel(context, ids.NumElements(), in_ * 4, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; i++)
         for (int64_t k = 0; k < in_; k++)
-          target[i * in_ + k] = type_ == DT_FLOAT ? Floats(packed)[shape.place(rows[i], k)]
-                                                  : FromHalf(Halves(packed)[half.place(rows[i], k)]);
+          target[i * in_ + k] =
+              halves == nullptr ? floats[shape.place(rows[i], k)] : FromHalf(halves[half.place(rows[i], k)]);
     });
   }
 

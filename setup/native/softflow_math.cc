@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <type_traits>
 
 namespace softflow {
 

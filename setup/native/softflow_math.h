@@ -72,12 +72,15 @@ struct Math {
   // The `count` best of one row of logits, best first, as log-probabilities over the whole row.
   void (*best_tokens)(int64_t width, int64_t count, const float* row, float* values, int32_t* ids);
   // sum = y + scale (x a^T) b^T, down = x a^T; a [rank, width], b_t [rank, out].
+  // loss[t] = log sum exp(logits[t]) - logits[t, ids[t]]; grad = softmax(logits) - onehot(ids).
+  void (*cross_entropy)(int64_t from, int64_t to, int64_t width, const float* logits, const int32_t* ids, float* loss,
+                        float* grad);
   void (*low_rank)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
                    const float* a, const float* b_t, float scale, float* sum, float* down);
   // Rows of dx, and their share of da [rank, width] and db_t [rank, out]; `up` [rank] is scratch for each row.
   void (*low_rank_grad)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* dy,
-                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* up,
-                        float* dx, float* da, float* db_t);
+                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* dx,
+                        float* da, float* db_t);
 };
 
 // The best set of instructions that this processor has.

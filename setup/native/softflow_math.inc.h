@@ -1,17 +1,8 @@
 // Included once for each instruction set, inside a namespace of its own. SOFTFLOW_ROWS and SOFTFLOW_VECTORS are the
 // register block of the small matrix product: so many rows by so many vectors of 16 floats.
 
-typedef float Vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t IntVec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t UintVec __attribute__((vector_size(64), aligned(4), may_alias));
-#define SOFTFLOW_INLINE static inline __attribute__((always_inline))
+#include "softflow_vector.inc.h"
 
-constexpr int64_t kLanes = 16;
-
-SOFTFLOW_INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-SOFTFLOW_INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-// Every lane by itself: adding to a vector of zeros is an addition for the compiler, on the port that multiplies.
-SOFTFLOW_INLINE Vec Splat(float x) { return Vec{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 SOFTFLOW_INLINE Vec Max(Vec a, Vec b) { return a > b ? a : b; }
 SOFTFLOW_INLINE int64_t RoundUp(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
@@ -20,6 +11,27 @@ template <int By>
 SOFTFLOW_INLINE Vec Moved(Vec v) {
   const IntVec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   return __builtin_shuffle(v, lanes + By);
+}
+
+template <typename Body>
+SOFTFLOW_INLINE void ForVectors(int64_t from, int64_t to, Body body) {
+  int64_t i = from;
+  for (; i + kLanes <= to; i += kLanes) body(i, kLanes);
+  if (i < to) body(i, to - i);
+}
+
+SOFTFLOW_INLINE Vec LoadSome(const float* p, int64_t count) {
+  if (count == kLanes) return Load(p);
+  Vec v{};
+  __builtin_memcpy(&v, p, count * sizeof(float));
+  return v;
+}
+
+SOFTFLOW_INLINE void StoreSome(float* p, Vec v, int64_t count) {
+  if (count == kLanes)
+    Store(p, v);
+  else
+    __builtin_memcpy(p, &v, count * sizeof(float));
 }
 
 // Fixed order, so that the same row gives the same sum wherever it stands.
@@ -87,13 +99,19 @@ SOFTFLOW_INLINE void Block(int64_t depth, Matrix a, const float* b, int64_t ldb,
     for (int j = 0; j < Vectors; j++) Store(c + i * ldc + j * kLanes, sum[i][j]);
 }
 
+// One vector alone takes twice the rows, or its sums would wait for each other.
 template <int Vectors>
 SOFTFLOW_INLINE void Columns(int64_t m, int64_t depth, Matrix a, const float* b, int64_t ldb, float* c, int64_t ldc,
                              bool add) {
+  constexpr int kRows = Vectors == 1 ? 2 * SOFTFLOW_ROWS : SOFTFLOW_ROWS;
   int64_t i = 0;
-  for (; i + SOFTFLOW_ROWS <= m; i += SOFTFLOW_ROWS)
-    Block<SOFTFLOW_ROWS, Vectors>(depth, {a.data + i * a.row, a.row, a.column}, b, ldb, c + i * ldc, ldc, add);
-  for (; i < m; i++) Block<1, Vectors>(depth, {a.data + i * a.row, a.row, a.column}, b, ldb, c + i * ldc, ldc, add);
+  const auto block = [&](auto rows) __attribute__((always_inline)) {
+    for (; i + rows <= m; i += rows)
+      Block<rows, Vectors>(depth, {a.data + i * a.row, a.row, a.column}, b, ldb, c + i * ldc, ldc, add);
+  };
+  block(std::integral_constant<int, kRows>());
+  block(std::integral_constant<int, 2>());
+  block(std::integral_constant<int, 1>());
 }
 
 static void Multiply(int64_t m, int64_t n, int64_t depth, Matrix a, const float* b, int64_t ldb, float* c, int64_t ldc,
@@ -133,23 +151,22 @@ static void RmsNormGrad(int64_t from, int64_t to, int64_t width, const float* co
   for (int64_t t = from; t < to; t++) {
     const float* row = x + t * width;
     float* out = dx + t * width;
-    for (int64_t i = 0; i < width; i++) {
-      float dy = dys[0][t * width + i];
-      for (int64_t c = 1; c < count; c++) dy += dys[c][t * width + i];
-      out[i] = dy * w[i];
-    }
     Vec dots{};
-    int64_t i = 0;
-    for (; i + kLanes <= width; i += kLanes) dots += Load(out + i) * Load(row + i);
-    float dot = Sum(dots);
-    for (; i < width; i++) dot += out[i] * row[i];
-    const float scale = r[t];
-    const float back = dot / static_cast<float>(width) * scale * scale * scale;
-    const float* rest = residual == nullptr ? nullptr : residual + t * width;
-    if (rest == nullptr)
-      for (int64_t j = 0; j < width; j++) out[j] = out[j] * scale - row[j] * back;
-    else
-      for (int64_t j = 0; j < width; j++) out[j] = rest[j] + (out[j] * scale - row[j] * back);
+    ForVectors(0, width, [&](int64_t i, int64_t some) {
+      Vec dy = LoadSome(dys[0] + t * width + i, some);
+      for (int64_t c = 1; c < count; c++) dy += LoadSome(dys[c] + t * width + i, some);
+      dy *= LoadSome(w + i, some);
+      StoreSome(out + i, dy, some);
+      dots += dy * LoadSome(row + i, some);
+    });
+    const float dot = Sum(dots);
+    const Vec scale = Splat(r[t]);
+    const Vec back = Splat(dot / static_cast<float>(width) * r[t] * r[t] * r[t]);
+    ForVectors(0, width, [&](int64_t i, int64_t some) {
+      Vec grad = LoadSome(out + i, some) * scale - LoadSome(row + i, some) * back;
+      if (residual != nullptr) grad = LoadSome(residual + t * width + i, some) + grad;
+      StoreSome(out + i, grad, some);
+    });
   }
 }
 
@@ -166,27 +183,6 @@ static void Rope(int64_t from, int64_t to, int64_t heads, int64_t half, const fl
         out[half + i] = a[half + i] * c[i] + a[i] * (sign * s[i]);
       }
     }
-}
-
-template <typename Body>
-SOFTFLOW_INLINE void ForVectors(int64_t from, int64_t to, Body body) {
-  int64_t i = from;
-  for (; i + kLanes <= to; i += kLanes) body(i, kLanes);
-  if (i < to) body(i, to - i);
-}
-
-SOFTFLOW_INLINE Vec LoadSome(const float* p, int64_t count) {
-  if (count == kLanes) return Load(p);
-  Vec v{};
-  __builtin_memcpy(&v, p, count * sizeof(float));
-  return v;
-}
-
-SOFTFLOW_INLINE void StoreSome(float* p, Vec v, int64_t count) {
-  if (count == kLanes)
-    Store(p, v);
-  else
-    __builtin_memcpy(p, &v, count * sizeof(float));
 }
 
 // The `count` greatest of a row with the least index first among equals, less the logarithm of the sum of all exponentials.
@@ -220,6 +216,39 @@ static void BestTokens(int64_t width, int64_t count, const float* row, float* va
   for (int64_t i = 0; i < count; i++) values[i] -= normaliser;
 }
 
+// The sum is of exp(x - max), in pieces of so many; grad holds these exponentials until it is known.
+constexpr int64_t kSummed = 512;
+static void CrossEntropy(int64_t from, int64_t to, int64_t width, const float* logits, const int32_t* ids, float* loss,
+                         float* grad) {
+  for (int64_t t = from; t < to; t++) {
+    const float* row = logits + t * width;
+    float* out = grad + t * width;
+    Vec best = Splat(-__builtin_inff());
+    ForVectors(0, width, [&](int64_t i, int64_t count) {
+      Vec x = LoadSome(row + i, count);
+      for (int64_t j = count; j < kLanes; j++) x[j] = row[0];
+      best = Max(best, x);
+    });
+    const float top = MaxOf(best);
+    double sum = 0;
+    for (int64_t start = 0; start < width; start += kSummed) {
+      const int64_t end = width - start < kSummed ? width : start + kSummed;
+      Vec sums{};
+      ForVectors(start, end, [&](int64_t i, int64_t count) {
+        Vec e = Exp(LoadSome(row + i, count) - Splat(top));
+        StoreSome(out + i, e, count);
+        for (int64_t j = count; j < kLanes; j++) e[j] = 0;
+        sums += e;
+      });
+      sum += Sum(sums);
+    }
+    const Vec whole = Splat(static_cast<float>(sum));
+    ForVectors(0, width, [&](int64_t i, int64_t count) { StoreSome(out + i, LoadSome(out + i, count) / whole, count); });
+    out[ids[t]] -= 1.0f;
+    loss[t] = static_cast<float>(__builtin_log(sum) + (static_cast<double>(top) - row[ids[t]]));
+  }
+}
+
 static void SwiGlu(int64_t from, int64_t to, const float* g, const float* u, float* a) {
   ForVectors(from, to, [&](int64_t i, int64_t count) {
     const Vec gate = LoadSome(g + i, count);
@@ -239,61 +268,93 @@ static void SwiGluGrad(int64_t from, int64_t to, const float* da, const float* g
   });
 }
 
+// c[m, n] (+)= a[m, k] b[k, n] for any n.
+static void MultiplyAny(int64_t m, int64_t n, int64_t depth, Matrix a, const float* b, int64_t ldb, float* c,
+                        int64_t ldc, bool add) {
+  const int64_t whole = n / kLanes * kLanes, rest = n - whole;
+  Multiply(m, whole, depth, a, b, ldb, c, ldc, add);
+  if (rest == 0) return;
+  for (int64_t i = 0; i < m; i++) {
+    float* to = c + i * ldc + whole;
+    Vec sum = add ? LoadSome(to, rest) : Vec{};
+    for (int64_t k = 0; k < depth; k++)
+      sum += Splat(a.data[i * a.row + k * a.column]) * LoadSome(b + k * ldb + whole, rest);
+    StoreSome(to, sum, rest);
+  }
+}
+
+// dots[i, j] = x[i] . w[j], so many at once that none waits for its own last sum.
+template <int Rows, int Ranks>
+SOFTFLOW_INLINE void DotBlock(int64_t width, const float* x, const float* w, float* dots, int64_t ldd) {
+  Vec sums[Rows][Ranks];
+  for (int i = 0; i < Rows; i++)
+    for (int j = 0; j < Ranks; j++) sums[i][j] = Vec{};
+  ForVectors(0, width, [&](int64_t at, int64_t count) __attribute__((always_inline)) {
+    Vec ws[Ranks];
+    for (int j = 0; j < Ranks; j++) ws[j] = LoadSome(w + j * width + at, count);
+    for (int i = 0; i < Rows; i++) {
+      const Vec row = LoadSome(x + i * width + at, count);
+      for (int j = 0; j < Ranks; j++) sums[i][j] += row * ws[j];
+    }
+  });
+  for (int i = 0; i < Rows; i++)
+    for (int j = 0; j < Ranks; j++) dots[i * ldd + j] = Sum(sums[i][j]);
+}
+
+template <int Rows>
+SOFTFLOW_INLINE void DotRows(int64_t width, int64_t rank, const float* x, const float* w, float* dots) {
+  int64_t r = 0;
+  for (; r + SOFTFLOW_VECTORS <= rank; r += SOFTFLOW_VECTORS)
+    DotBlock<Rows, SOFTFLOW_VECTORS>(width, x, w + r * width, dots + r, rank);
+  for (; r < rank; r++) DotBlock<Rows, 1>(width, x, w + r * width, dots + r, rank);
+}
+
+// dots[m, rank] = x[m, width] w[rank, width]^T.
+static void Dots(int64_t m, int64_t width, int64_t rank, const float* x, const float* w, float* dots) {
+  int64_t i = 0;
+  for (; i + SOFTFLOW_ROWS <= m; i += SOFTFLOW_ROWS)
+    DotRows<SOFTFLOW_ROWS>(width, rank, x + i * width, w, dots + i * rank);
+  for (; i < m; i++) DotRows<1>(width, rank, x + i * width, w, dots + i * rank);
+}
+
+// Rows of the adapter that are worked on together stay in the core's own cache.
+constexpr int64_t kTogether = 32;
+
+SOFTFLOW_INLINE void Scaled(int64_t count, const float* x, float scale, float* y) {
+  for (int64_t i = 0; i < count; i++) y[i] = x[i] * scale;
+}
+
 // sum = y + scale (x a^T) b^T and down = x a^T, with b given as b_t [rank, out].
 static void LowRank(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
                     const float* a, const float* b_t, float scale, float* sum, float* down) {
-  for (int64_t t = from; t < to; t++) {
-    for (int64_t r = 0; r < rank; r++) {
-      Vec dots{};
-      ForVectors(0, width, [&](int64_t i, int64_t count) {
-        dots += LoadSome(x + t * width + i, count) * LoadSome(a + r * width + i, count);
-      });
-      down[t * rank + r] = Sum(dots);
-    }
-    ForVectors(0, out, [&](int64_t i, int64_t count) {
-      Vec added{};
-      for (int64_t r = 0; r < rank; r++)
-        added += Splat(down[t * rank + r] * scale) * LoadSome(b_t + r * out + i, count);
-      StoreSome(sum + t * out + i, LoadSome(y + t * out + i, count) + added, count);
+  Scratch scratch(kTogether * rank);
+  float* scaled = scratch.take(kTogether * rank);
+  for (int64_t t = from; t < to; t += kTogether) {
+    const int64_t rows = to - t < kTogether ? to - t : kTogether;
+    Dots(rows, width, rank, x + t * width, a, down + t * rank);
+    Scaled(rows * rank, down + t * rank, scale, scaled);
+    MultiplyAny(rows, out, rank, {scaled, rank, 1}, b_t, out, sum + t * out, out, false);
+    ForVectors(t * out, (t + rows) * out, [&](int64_t i, int64_t count) {
+      StoreSome(sum + i, LoadSome(y + i, count) + LoadSome(sum + i, count), count);
     });
   }
 }
 
-// total[r] += sum over rows of factors[t, r] x[t], all rows in one pass over `total` [rank, width].
-SOFTFLOW_INLINE void AddOuter(int64_t from, int64_t to, int64_t width, int64_t rank, const float* factors, float scale,
-                              const float* x, float* total) {
-  for (int64_t r = 0; r < rank; r++)
-    ForVectors(0, width, [&](int64_t i, int64_t count) {
-      Vec added = LoadSome(total + r * width + i, count);
-      for (int64_t t = from; t < to; t++) added += Splat(factors[t * rank + r] * scale) * LoadSome(x + t * width + i, count);
-      StoreSome(total + r * width + i, added, count);
-    });
-}
-
+// dx = up a with up = scale dy b, da = up^T x and db_t = scale down^T dy; da and db_t of these rows alone.
 static void LowRankGrad(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* dy,
-                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* up,
-                        float* dx, float* da, float* db_t) {
-  __builtin_memset(da, 0, rank * width * sizeof(float));
-  __builtin_memset(db_t, 0, rank * out * sizeof(float));
-  constexpr int64_t kTogether = 16;
-  for (int64_t first = from; first < to; first += kTogether) {
-    const int64_t last = to - first < kTogether ? to : first + kTogether;
-    for (int64_t t = first; t < last; t++) {
-      for (int64_t r = 0; r < rank; r++) {
-        Vec dots{};
-        ForVectors(0, out, [&](int64_t i, int64_t count) {
-          dots += LoadSome(dy + t * out + i, count) * LoadSome(b_t + r * out + i, count);
-        });
-        up[t * rank + r] = Sum(dots) * scale;
-      }
-      ForVectors(0, width, [&](int64_t i, int64_t count) {
-        Vec sum{};
-        for (int64_t r = 0; r < rank; r++) sum += Splat(up[t * rank + r]) * LoadSome(a + r * width + i, count);
-        StoreSome(dx + t * width + i, sum, count);
-      });
-    }
-    AddOuter(first, last, width, rank, up, 1.0f, x, da);
-    AddOuter(first, last, out, rank, down, scale, dy, db_t);
+                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* dx,
+                        float* da, float* db_t) {
+  Scratch scratch(2 * kTogether * rank);
+  float* up = scratch.take(kTogether * rank);
+  float* scaled = scratch.take(kTogether * rank);
+  for (int64_t t = from; t < to; t += kTogether) {
+    const int64_t rows = to - t < kTogether ? to - t : kTogether;
+    Dots(rows, out, rank, dy + t * out, b_t, up);
+    Scaled(rows * rank, up, scale, up);
+    Scaled(rows * rank, down + t * rank, scale, scaled);
+    MultiplyAny(rows, width, rank, {up, rank, 1}, a, width, dx + t * width, width, false);
+    MultiplyAny(rank, width, rows, {up, 1, rank}, x + t * width, width, da, width, t > from);
+    MultiplyAny(rank, out, rows, {scaled, 1, rank}, dy + t * out, out, db_t, out, t > from);
   }
 }
 
@@ -337,8 +398,8 @@ static void Gather(const Heads& heads, const Part& part, int64_t kv_head, const 
       __builtin_memset(out, 0, size * sizeof(float));
   }
   if (transposed == nullptr) return;
-  for (int64_t j = 0; j < padded; j++)
-    for (int64_t i = 0; i < size; i++) transposed[i * padded + j] = rows[j * size + i];
+  for (int64_t j = 0; j < padded; j += kLanes)
+    for (int64_t i = 0; i < size; i += kLanes) Transpose(rows + j * size + i, size, transposed + i * padded + j, padded);
 }
 
 // Keys that a row of the part sees: [0, first) and [second, end).
@@ -454,6 +515,11 @@ static void AttentionGrad(const Heads& heads, const Part& part, int64_t kv_head,
   }
 }
 
+SOFTFLOW_INLINE void Fetch(int64_t rows, int64_t width, int64_t stride, const float* x) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < width; j += kLanes) __builtin_prefetch(x + i * stride + j, 0, 2);
+}
+
 // One new token of each of a prompt's beams; all query rows of a kv head lie in one vector's lanes or a few.
 static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, const DecodeInput& in, float* o) {
   const int64_t size = heads.size, width = heads.query_width(), kv = heads.kv_width(), groups = heads.groups();
@@ -471,7 +537,10 @@ static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, 
         q_t[i * lanes + b * groups + g] = in.q[(part.row + b) * width + (kv_head * groups + g) * size + i] * scale;
   const float* k = in.prompt_k + kv_head * size;
   const float* v = in.prompt_v + kv_head * size;
+  // The prompt's own rows come from memory, in pieces too short for the processor to see them coming.
+  Fetch(part.prompt_rest, size, kv, k + part.prompt_start * kv);
   Multiply(in.prefix, lanes, size, {k, kv, 1}, q_t, lanes, scores, lanes, false);
+  Fetch(part.prompt_rest, size, kv, v + part.prompt_start * kv);
   Multiply(part.prompt_rest, lanes, size, {k + part.prompt_start * kv, kv, 1}, q_t, lanes, scores + in.prefix * lanes,
            lanes, false);
   for (int64_t n = 0; n < in.steps; n++)
@@ -518,6 +587,6 @@ static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, 
 
 static const Math kMath = {SOFTFLOW_NAME, RmsNorm,   RmsNormGrad,   Rope,  SwiGlu, SwiGluGrad,
                            Dropout,       Attention, AttentionGrad, Decode,
-                           BestTokens,    LowRank,   LowRankGrad};
+                           BestTokens,    CrossEntropy, LowRank, LowRankGrad};
 
 #undef SOFTFLOW_INLINE

@@ -2,6 +2,8 @@
 #ifndef SOFTFLOW_OP_H_
 #define SOFTFLOW_OP_H_
 
+#include <optional>
+
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -28,6 +30,18 @@ void Parallel(OpKernelContext* context, int64_t total, int64_t cost, Body body) 
   tensorflow::Shard(threads.num_threads, threads.workers, total, cost, body);
 }
 
+// `body(i)` for each of a few large pieces, handed out one by one, since they are of very different sizes.
+template <typename Body>
+void ParallelEach(OpKernelContext* context, int64_t total, Body body) {
+  using tensorflow::thread::ThreadPool;
+  const ThreadPool::SchedulingParams one_by_one(ThreadPool::SchedulingStrategy::kFixedBlockSize, std::nullopt, 1);
+  context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(
+      total, one_by_one, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; i++) body(i);
+      });
+}
+
+// Checks type and alignment each time: to be called outside of loops.
 inline const float* Floats(const Tensor& tensor) { return tensor.flat<float>().data(); }
 inline float* Floats(Tensor* tensor) { return tensor->flat<float>().data(); }
 

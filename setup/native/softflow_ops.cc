@@ -225,11 +225,9 @@ class AttentionOp : public OpKernel {
     Tensor *o = nullptr, *lse = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, q.shape(), &o));
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, heads_.heads}), &lse));
-    const int64_t total = parts.size() * heads_.kv_heads;
-    Parallel(context, total, rows * 10000 / (parts.size() + 1), [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; i++)
-        math().attention(heads_, parts[i / heads_.kv_heads], i % heads_.kv_heads, Floats(q), Floats(k), Floats(v),
-                         Floats(o), Floats(lse));
+    ParallelEach(context, parts.size() * heads_.kv_heads, [&](int64_t i) {
+      math().attention(heads_, parts[i / heads_.kv_heads], i % heads_.kv_heads, Floats(q), Floats(k), Floats(v),
+                       Floats(o), Floats(lse));
     });
   }
 
@@ -264,11 +262,10 @@ class AttentionGradOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, shape, &prefix_dk));
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, shape, &prefix_dv));
     float *shares_k = Floats(&prefix_dk), *shares_v = Floats(&prefix_dv);
-    Parallel(context, shares, rows * 30000 / (parts.size() + 1), [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; i++)
-        math().attention_grad(heads_, parts[i / heads_.kv_heads], i % heads_.kv_heads, Floats(d_o), Floats(q),
-                              Floats(k), Floats(v), Floats(o), Floats(lse), Floats(dq), Floats(dk), Floats(dv),
-                              shares_k + i * share, shares_v + i * share);
+    ParallelEach(context, shares, [&](int64_t i) {
+      math().attention_grad(heads_, parts[i / heads_.kv_heads], i % heads_.kv_heads, Floats(d_o), Floats(q), Floats(k),
+                            Floats(v), Floats(o), Floats(lse), Floats(dq), Floats(dk), Floats(dv), shares_k + i * share,
+                            shares_v + i * share);
     });
     for (size_t p = 0; p < parts.size(); p++)
       if (parts[p].prefix > 0)
@@ -328,9 +325,8 @@ class DecodeAttentionOp : public OpKernel {
     const DecodeInput input{Floats(q),       Floats(prompt_k), Floats(prompt_v), Floats(cache_k),
                             Floats(cache_v), path,             prefix_,          steps,
                             slots};
-    Parallel(context, read.size() * heads_.kv_heads, 2000000, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; i++)
-        math().decode(heads_, read[i / heads_.kv_heads], i % heads_.kv_heads, input, Floats(o));
+    ParallelEach(context, read.size() * heads_.kv_heads, [&](int64_t i) {
+      math().decode(heads_, read[i / heads_.kv_heads], i % heads_.kv_heads, input, Floats(o));
     });
   }
 
@@ -367,6 +363,26 @@ class BestTokensOp : public OpKernel {
 
  private:
   int count_;
+};
+
+class CrossEntropyOp : public OpKernel {
+ public:
+  explicit CrossEntropyOp(OpKernelConstruction* context) : OpKernel(context) {}
+  void Compute(OpKernelContext* context) override {
+    const Tensor &logits = context->input(0), &ids = context->input(1);
+    OP_REQUIRES(context, logits.dims() == 2 && ids.NumElements() == logits.dim_size(0),
+                InvalidArgument("logits [t, v], ids [t]"));
+    const int64_t rows = logits.dim_size(0), width = logits.dim_size(1);
+    const int32_t* id = ids.flat<int32_t>().data();
+    for (int64_t i = 0; i < rows; i++)
+      OP_REQUIRES(context, id[i] >= 0 && id[i] < width, InvalidArgument("id ", id[i], " of ", width));
+    Tensor *loss = nullptr, *d_logits = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows}), &loss));
+    OP_REQUIRES_OK(context, context->allocate_output(1, logits.shape(), &d_logits));
+    Parallel(context, rows, width * 4, [&](int64_t from, int64_t to) {
+      math().cross_entropy(from, to, width, Floats(logits), id, Floats(loss), Floats(d_logits));
+    });
+  }
 };
 
 // [rows, width] to [width, rows].
@@ -422,12 +438,11 @@ class LowRankGradOp : public OpKernel {
     constexpr int64_t kChunk = 64;
     const int64_t chunks = (rows + kChunk - 1) / kChunk, size = rank * (width + out);
     Tensor *dx = nullptr, *da = nullptr, *db = nullptr;
-    Tensor b_t, up, parts, total;
+    Tensor b_t, parts, total;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
     OP_REQUIRES_OK(context, context->allocate_output(1, a.shape(), &da));
     OP_REQUIRES_OK(context, context->allocate_output(2, b.shape(), &db));
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({rank, out}), &b_t));
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({rows, rank}), &up));
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({chunks, size}), &parts));
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({size}), &total));
     Transpose(out, rank, Floats(b), Floats(&b_t));
@@ -435,15 +450,17 @@ class LowRankGradOp : public OpKernel {
       for (int64_t i = from; i < to; i++) {
         float* part = Floats(&parts) + i * size;
         math().low_rank_grad(i * kChunk, std::min(rows, (i + 1) * kChunk), width, out, rank, Floats(dy), Floats(x),
-                             Floats(down), Floats(a), Floats(&b_t), scale_, Floats(&up), Floats(dx), part,
+                             Floats(down), Floats(a), Floats(&b_t), scale_, Floats(dx), part,
                              part + rank * width);
       }
     });
-    std::fill_n(Floats(&total), size, 0.0f);
-    for (int64_t i = 0; i < chunks; i++)
-      for (int64_t j = 0; j < size; j++) Floats(&total)[j] += Floats(&parts)[i * size + j];
-    std::copy_n(Floats(&total), rank * width, Floats(da));
-    Transpose(rank, out, Floats(&total) + rank * width, Floats(db));
+    float* sums = Floats(&total);
+    const float* part = Floats(&parts);
+    std::copy_n(part, size, sums);
+    for (int64_t i = 1; i < chunks; i++)
+      for (int64_t j = 0; j < size; j++) sums[j] += part[i * size + j];
+    std::copy_n(sums, rank * width, Floats(da));
+    Transpose(rank, out, sums + rank * width, Floats(db));
   }
 
  private:
@@ -488,6 +505,9 @@ REGISTER_OP("SoftflowDecodeAttention")
 REGISTER_OP("SoftflowBestTokens")
     .Attr("count: int >= 1").Input("logits: float").Output("log_probs: float").Output("ids: int32")
     .SetShapeFn(UnknownShape);
+REGISTER_OP("SoftflowCrossEntropy")
+    .Input("logits: float").Input("ids: int32").Output("loss: float").Output("d_logits: float")
+    .SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowLowRank")
     .Attr("scale: float").Input("y: float").Input("x: float").Input("a: float").Input("b: float")
     .Output("sum: float").Output("down: float").SetShapeFn(UnknownShape);
@@ -506,6 +526,7 @@ SOFTFLOW_REGISTER("SoftflowAttention", AttentionOp);
 SOFTFLOW_REGISTER("SoftflowAttentionGrad", AttentionGradOp);
 SOFTFLOW_REGISTER("SoftflowDecodeAttention", DecodeAttentionOp);
 SOFTFLOW_REGISTER("SoftflowBestTokens", BestTokensOp);
+SOFTFLOW_REGISTER("SoftflowCrossEntropy", CrossEntropyOp);
 SOFTFLOW_REGISTER("SoftflowLowRank", LowRankOp);
 SOFTFLOW_REGISTER("SoftflowLowRankGrad", LowRankGradOp);
 

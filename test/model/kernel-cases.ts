@@ -181,6 +181,14 @@ const bestTokens = (shape: [number, number], count: number) => (kernels: Kernels
   return [logProbs, ids];
 };
 
+const crossEntropy = (shape: [number, number]) => (kernels: Kernels) => {
+  const logits = filled(shape, 1, 20);
+  const ids = Int32Array.from({ length: shape[0] }, (_, t) => (t * 7) % shape[1]);
+  const { loss, dLogits } = kernels.crossEntropy(logits, ids);
+  logits.dispose();
+  return [loss, dLogits];
+};
+
 export function dropoutRows(rows: number, rate: number): DropoutRows {
   return {
     keys: Int32Array.from({ length: rows }, (_, t) => Math.imul(t >> 2, 0x2545f491)),
@@ -282,6 +290,8 @@ export const KERNEL_CASES: Record<string, (kernels: Kernels) => Tensor[]> = {
     'best tokens of',
     Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), bestTokens(shape, Math.min(8, shape[1]))])),
   ),
+  ...named('cross-entropy of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), crossEntropy(shape)]))),
+  'low rank of whole blocks of rows and ranks': lowRank([38, 64], 48, 8),
   ...named('dropout of', Object.fromEntries(ROW_SHAPES.map((shape) => [shape.join('x'), dropout(shape, 0.05)]))),
   ...named('attention of', mapped(ATTENTION_SHAPES, attention)),
   ...named('decode attention of', mapped(DECODE_SHAPES, decode)),
