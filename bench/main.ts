@@ -6,6 +6,7 @@ import { ensureAll } from '../setup/index.ts';
 import { plainReporter } from '../setup/progress.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../workers/backend-choices.ts';
 import { type CompareOptions, compare, comparePipelines, TASKS, type Task } from './compare.ts';
+import { measureDurability } from './durability.ts';
 import { measureFlatness } from './flatness.ts';
 import { measureFollowing } from './follow.ts';
 import { profileWork } from './profile.ts';
@@ -23,6 +24,7 @@ const HELP = `npm run bench -- [options]
   --micro              where the time of a training step and of generation goes, by kernel and op
   --steps N            memory and tensor count over N training steps (micro-batch 1 unless --micro-batch says so)
   --follow N           losses of N training steps in bf16 against float32
+  --durability         what checkpoints, store and Temporal cost, and how soon a killed trainer is back (one precision)
   --scaling WHAT       time and memory by size: ${SCALINGS.join(', ')}
 
   --pairs N            pairs of each task (3)
@@ -38,6 +40,8 @@ const HELP = `npm run bench -- [options]
   --peer-device NAME   PyTorch's device: cpu or cuda (cpu)
   --python PATH        an interpreter that has the peer's packages`;
 
+const NEEDS = { tensorflow: true, model: { registry: 'smollm2-135m-instruct' }, data: 'ml-100k' } as const;
+
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
@@ -50,6 +54,7 @@ async function main(): Promise<void> {
       micro: { type: 'boolean' },
       steps: { type: 'string' },
       follow: { type: 'string' },
+      durability: { type: 'boolean' },
       scaling: { type: 'string' },
       pairs: { type: 'string', default: '3' },
       prompts: { type: 'string', default: '32' },
@@ -69,6 +74,7 @@ async function main(): Promise<void> {
   warnOfLoad();
   if (values.scaling !== undefined && values.scaling !== 'batch')
     return report(await scale(values.scaling as Scaling, numberOf(values.max), say), `scaling-${values.scaling}`);
+  if (values.durability) return durability(values.precision, Number(values.windows));
   const { folder, work } = await prepare(values.synthetic === true, {
     windows: Number(values.windows),
     backend: values.backend as BackendChoice,
@@ -104,10 +110,14 @@ async function main(): Promise<void> {
   }
 }
 
+async function durability(precision: string, windows: number): Promise<void> {
+  await ensureAll({ ...NEEDS, temporal: true }, plainReporter(say));
+  report(await measureDurability(precision === 'f32' ? 'f32' : 'bf16', windows, say), 'durability');
+}
+
 async function prepare(synthetic: boolean, size: WorkSize): Promise<{ folder: string; work: Work }> {
   if (synthetic) return makeSyntheticWork(size);
-  const needs = { tensorflow: true, model: { registry: 'smollm2-135m-instruct' }, data: 'ml-100k' } as const;
-  await ensureAll(needs, plainReporter(say));
+  await ensureAll(NEEDS, plainReporter(say));
   return makeWork(size);
 }
 

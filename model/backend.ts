@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { SoftflowError } from '../errors.ts';
+import { isLibraryVariable } from './library-variables.ts';
 import { type Tensor, tf } from './tf.ts';
 import { loadTfjsNode } from './tfjs-node.ts';
 import { useWebgpu } from './webgpu-backend.ts';
@@ -168,12 +169,14 @@ function knowsOp(binding: NativeBackend['binding'], name: string): boolean {
   }
 }
 
+const COMPUTES = /^(TF|ONEDNN|DNNL|OMP|MKL)_/;
 const CHANGES_NO_BIT = new Set(['TF_CPP_MIN_LOG_LEVEL', 'TF_CPP_MAX_VLOG_LEVEL', 'TF_PER_DEVICE_MEMORY_LIMIT_MB']);
 
 /** Everything outside the data that may change a bit of a result. */
 function fingerprintOf(backend: string, version: string): Record<string, string> {
   const variables = Object.keys(process.env)
-    .filter((name) => /^(TF_|ONEDNN_|DNNL_|OMP_|MKL_|SOFTFLOW_INSTRUCTIONS$)/.test(name) && !CHANGES_NO_BIT.has(name))
+    .filter((name) => name === 'SOFTFLOW_INSTRUCTIONS' || (COMPUTES.test(name) && isLibraryVariable(name)))
+    .filter((name) => !CHANGES_NO_BIT.has(name))
     .sort()
     .map((name) => `${name}=${process.env[name]}`);
   return {

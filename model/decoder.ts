@@ -17,10 +17,10 @@ export interface Pass {
 
 /** What a projection with an adapter keeps for its gradient. */
 interface SavedLora {
-  /** Input after dropout, [t, in]. */
+  /** Before dropout, [t, in]. */
   input: Tensor2D;
-  rows?: DropoutRows;
-  /** input . A^T, [t, r]. */
+  dropout?: DropoutRows;
+  /** dropout(input) . A^T, [t, r]. */
   down: Tensor2D;
 }
 
@@ -175,10 +175,9 @@ function addAdapter(
 ): Tensor2D {
   const pair = pass.lora?.pairs[layer]?.[projection];
   if (pass.lora === undefined || pair === undefined) return y;
-  const rows = dropoutOf(pass.dropout?.(layer, projection), wanted);
-  const input = rows === undefined ? x : model.kernels.dropout(x, rows);
-  const { sum, down } = model.kernels.lowRank(y, input, pair, pass.lora.scale);
-  saved[projection] = { input, down, ...(rows && { rows }) };
+  const dropout = dropoutOf(pass.dropout?.(layer, projection), wanted);
+  const { sum, down } = model.kernels.lowRank(y, x, pair, pass.lora.scale, dropout);
+  saved[projection] = { input: x, down, ...(dropout && { dropout }) };
   return sum;
 }
 
@@ -221,9 +220,10 @@ function loraGrad(
 ): Tensor2D | undefined {
   const pair = pass.lora?.pairs[layer]?.[projection];
   if (pass.lora === undefined || pair === undefined || saved === undefined) return undefined;
-  const { dx, a, b } = model.kernels.lowRankGrad(dy, saved.input, saved.down, pair, pass.lora.scale);
+  const { input, down, dropout } = saved;
+  const { dx, a, b } = model.kernels.lowRankGrad(dy, input, down, pair, pass.lora.scale, dropout);
   gradients[projection] = { a, b };
-  return saved.rows === undefined ? dx : model.kernels.dropout(dx, saved.rows);
+  return dx;
 }
 
 /** RMSNorm of every head on its own (Qwen3); the identity where the model has none. */

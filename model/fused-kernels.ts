@@ -1,4 +1,5 @@
 import type { NativeOps, OpAttribute } from './backend.ts';
+import type { DropoutRows } from './dropout.ts';
 import type { AttentionLayout, CacheConfig, Kernels, KeyValueCache } from './kernels.ts';
 import { packedMatrices } from './packed-matrices.ts';
 import { type PackedBatch, segmentLength } from './packing.ts';
@@ -19,6 +20,11 @@ function fits({ headSize }: { headSize: number }): boolean {
   return headSize % 16 === 0;
 }
 
+/** Keys and tokens of a dropout, empty where there is none. */
+function rowsOf(dropout: DropoutRows | undefined): Tensor[] {
+  return [dropout?.keys ?? [], dropout?.tokens ?? []].map((values) => tf.tensor1d(values, 'int32'));
+}
+
 /**
  * The kernels as fused ops of the addon, each one pass over memory; what they leave out is taken from
  * `base`. Source: setup/native.
@@ -36,6 +42,10 @@ export function fusedKernels(ops: NativeOps, base: Kernels, precision: 'f32' | '
   ];
   const rope = (x: Tensor2D, cos: Tensor2D, sin: Tensor2D, heads: number, sign: number) =>
     call('SoftflowRope', [whole('heads', heads), real('sign', sign)], [x, cos, sin], 1)[0]!;
+  const rate = (dropout: DropoutRows | undefined): OpAttribute => {
+    const value = String(dropout?.rate ?? 0);
+    return { name: 'rate', type: attribute.string, value };
+  };
   return {
     ...base,
     ...packedMatrices(ops, precision),
@@ -53,14 +63,19 @@ export function fusedKernels(ops: NativeOps, base: Kernels, precision: 'f32' | '
         const rest: Tensor = residual ?? tf.zeros([0]);
         return call('SoftflowRmsNormGrad', [whole('N', dys.length)], [x, weight, r, rest, ...dys], 1)[0]!;
       }),
-    lowRank(y, x, { a, b }, scale) {
-      const [sum, down] = call('SoftflowLowRank', [real('scale', scale)], [y, x, a, b], 2);
-      return { sum: sum!, down: down! };
-    },
-    lowRankGrad(dy, x, down, { a, b }, scale) {
-      const [dx, dA, dB] = call('SoftflowLowRankGrad', [real('scale', scale)], [dy, x, down, a, b], 3);
-      return { dx: dx!, a: dA!, b: dB! };
-    },
+    lowRank: (y, x, { a, b }, scale, dropout) =>
+      tidy(() => {
+        const attributes = [real('scale', scale), rate(dropout)];
+        const [sum, down] = call('SoftflowLowRank', attributes, [y, x, a, b, ...rowsOf(dropout)], 2);
+        return { sum: sum!, down: down! };
+      }),
+    lowRankGrad: (dy, x, down, { a, b }, scale, dropout) =>
+      tidy(() => {
+        const attributes = [real('scale', scale), rate(dropout)];
+        const inputs = [dy, x, down, a, b, ...rowsOf(dropout)];
+        const [dx, dA, dB] = call('SoftflowLowRankGrad', attributes, inputs, 3);
+        return { dx: dx!, a: dA!, b: dB! };
+      }),
     bestTokens(logits, count) {
       const [logProbs, ids] = call('SoftflowBestTokens', [whole('count', count)], [logits], 2);
       return { logProbs: logProbs!, ids: ids! };
@@ -69,16 +84,6 @@ export function fusedKernels(ops: NativeOps, base: Kernels, precision: 'f32' | '
       tidy(() => {
         const [loss, dLogits] = call('SoftflowCrossEntropy', [], [logits, tf.tensor1d(ids, 'int32')], 2);
         return { loss: loss!, dLogits: dLogits! };
-      }),
-    dropout: (x, { keys, tokens, rate }) =>
-      tidy(() => {
-        const attributes = [{ name: 'rate', type: attribute.string, value: String(rate) }];
-        return call(
-          'SoftflowDropout',
-          attributes,
-          [x, tf.tensor1d(keys, 'int32'), tf.tensor1d(tokens, 'int32')],
-          1,
-        )[0]!;
       }),
     rope: (x, { cos, sin }, heads) => rope(x, cos, sin, heads, 1),
     ropeGrad: (dy, { cos, sin }, heads) => rope(dy, cos, sin, heads, -1),

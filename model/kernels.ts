@@ -62,15 +62,22 @@ export interface Kernels {
   rows(weight: FrozenMatrix, ids: Int32Array): Tensor2D;
   /** x . W^T for each matrix: [t, in] -> [t, out] each. */
   linear(x: Tensor2D, weights: readonly FrozenMatrix[]): Tensor2D[];
-  /** y + scale (x A^T) B^T and x A^T, for A [r, in] and B [out, r]. Source: Hu et al. 2021. */
-  lowRank(y: Tensor2D, x: Tensor2D, pair: LoraPair, scale: number): { sum: Tensor2D; down: Tensor2D };
-  /** What `lowRank` adds, backwards: dx, dA and dB from dy [t, out], x and `down` = x A^T. */
+  /** y + scale (x A^T) B^T and x A^T after dropout of x, for A [r, in] and B [out, r]. Source: Hu et al. 2021. */
+  lowRank(
+    y: Tensor2D,
+    x: Tensor2D,
+    pair: LoraPair,
+    scale: number,
+    dropout?: DropoutRows,
+  ): { sum: Tensor2D; down: Tensor2D };
+  /** What `lowRank` adds, backwards: dx, dA and dB from dy [t, out], x before dropout, and `down`. */
   lowRankGrad(
     dy: Tensor2D,
     x: Tensor2D,
     down: Tensor2D,
     pair: LoraPair,
     scale: number,
+    dropout?: DropoutRows,
   ): { dx: Tensor2D; a: Tensor2D; b: Tensor2D };
   /** dy . W: [t, out] -> [t, in]. */
   linearGrad(dy: Tensor2D, weight: FrozenMatrix): Tensor2D;

@@ -22,20 +22,24 @@ export const plainKernels: Kernels = {
   },
   rows: (weight, ids) => tidy(() => tf.gather((weight as PlainMatrix).weight, tf.tensor1d(ids, 'int32')) as Tensor2D),
   linear: (x, weights) => weights.map((weight) => tf.matMul(x, (weight as PlainMatrix).weight, false, true)),
-  lowRank: (y, x, { a, b }, scale) =>
-    tidy(() => {
-      const down = tf.matMul(x, a, false, true) as Tensor2D;
+  lowRank(y, x, { a, b }, scale, dropout) {
+    return tidy(() => {
+      const input = dropout === undefined ? x : this.dropout(x, dropout);
+      const down = tf.matMul(input, a, false, true) as Tensor2D;
       return { sum: tf.add(y, tf.matMul(tf.mul(down, scale), b, false, true)) as Tensor2D, down };
-    }),
-  lowRankGrad: (dy, x, down, { a, b }, scale) =>
-    tidy(() => {
+    });
+  },
+  lowRankGrad(dy, x, down, { a, b }, scale, dropout) {
+    return tidy(() => {
+      const dropped = (tensor: Tensor2D) => (dropout === undefined ? tensor : this.dropout(tensor, dropout));
       const dDown = tf.mul(tf.matMul(dy, b), scale) as Tensor2D; // [t, r]
       return {
-        dx: tf.matMul(dDown, a) as Tensor2D,
-        a: tf.matMul(dDown, x, true, false) as Tensor2D,
+        dx: dropped(tf.matMul(dDown, a) as Tensor2D),
+        a: tf.matMul(dDown, dropped(x), true, false) as Tensor2D,
         b: tf.matMul(dy, tf.mul(down, scale) as Tensor2D, true, false) as Tensor2D,
       };
-    }),
+    });
+  },
   linearGrad: (dy, weight) => tf.matMul(dy, (weight as PlainMatrix).weight),
   rmsNorm,
   addRmsNorm: (x, delta, weight, eps) =>

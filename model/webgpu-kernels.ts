@@ -20,9 +20,9 @@ export const webgpuKernels: Kernels = {
       return { sum, ...rmsNorm(sum, weight, eps) };
     }),
   rmsNormGrad,
-  lowRank: (y, x, { a, b }, scale) =>
+  lowRank: (y, x, { a, b }, scale, rows) =>
     tidy(() => {
-      const down = tf.matMul(x, a, false, true) as Tensor2D;
+      const down = tf.matMul(rows === undefined ? x : dropout(x, rows), a, false, true) as Tensor2D;
       const sum = run({
         name: 'lowRank',
         inputs: { y, down, b },

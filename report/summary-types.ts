@@ -46,6 +46,8 @@ export interface StepTelemetry {
   rate?: number;
   unit?: string;
   tokensPerSecond?: number;
+  /** Of `seconds`, those inside forward and backward passes and the optimiser; the rest are data, store and waiting. */
+  computeSeconds?: number;
   mfu?: number;
   reusedRows?: number;
   peakRssBytes?: number;

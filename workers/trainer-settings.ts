@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { isLibraryVariable, isTerraformVariable } from '../model/library-variables.ts';
 import { BACKEND_CHOICES } from './backend-choices.ts';
 
 /** What a trainer process is started with, as one JSON argument. */
@@ -15,9 +16,8 @@ export type TrainerSettings = z.input<typeof TrainerSettingsSchema>;
 /** Threads that compute when nothing else is said: a fixed number, because it may change a result's last bits. */
 const DEFAULT_THREADS = '2';
 
-/** What of a worker's environment its trainer needs: where things are, and how libraries compute. */
-const NEEDED =
-  /^(PATH|HOME|USER|LOGNAME|LANG|LC_.*|TZ|TMPDIR|LD_.*|NODE_.*|XDG_.*|DISPLAY|SOFTFLOW_.*|(TF|XLA|CUDA|NVIDIA|CUDNN|ONEDNN|DNNL|OMP|KMP|MKL|MALLOC|VK|MESA|DAWN)_.*)$/;
+/** What of a worker's environment its trainer needs beside what libraries read: where things are. */
+const NEEDED = /^(PATH|HOME|USER|LOGNAME|LANG|LC_.*|TZ|TMPDIR|LD_.*|NODE_.*|XDG_.*|DISPLAY|SOFTFLOW_.*)$/;
 /** What pip and the compiler read where the tensor library is not there yet. */
 const FOR_SET_UP = /^(PIP_.*|CXX|PYTHON.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|(HTTPS?|ALL|NO)_PROXY)$/i;
 const SECRET = /(SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|AUTH|COOKIE|KEY|DSN)|_UR[IL]$/i;
@@ -34,7 +34,8 @@ export function trainerEnvironment(
   { jobsModule, maxVramBytes }: Pick<TrainerSettings, 'jobsModule' | 'maxVramBytes'> = {},
 ): NodeJS.ProcessEnv {
   const passed = ([name]: [string, unknown]) =>
-    FOR_SET_UP.test(name) || (!SECRET.test(name) && (jobsModule !== undefined || NEEDED.test(name)));
+    FOR_SET_UP.test(name) ||
+    (!SECRET.test(name) && (jobsModule !== undefined || NEEDED.test(name) || isLibraryVariable(name)));
   const threads = env['SOFTFLOW_THREADS'] ?? DEFAULT_THREADS;
   return {
     TF_CPP_MIN_LOG_LEVEL: '2',

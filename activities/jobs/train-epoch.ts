@@ -49,6 +49,7 @@ class Epoch {
   private tokensDone = 0;
   private flopsDone = 0;
   private microBatchesDone = 0;
+  private computeSeconds = 0;
 
   constructor(
     input: Input,
@@ -90,7 +91,9 @@ class Epoch {
     const batch = packBatch(samples, this.prefix);
     const dropout = placedDropout(batch, { seed, stage, step: this.state.optimizer.step }, lora.dropout);
     const { alive } = this.context;
+    const began = performance.now();
     const loss = softLoss(this.model, adapter, batch, weights, { ...(dropout && { dropout }), alive });
+    this.computeSeconds += (performance.now() - began) / 1000;
     this.figures.stepLoss += loss.targetSum * weights.target + loss.distilledSum * weights.distilled;
     this.samplesDone += samples.length;
     this.tokensDone += batch.ids.length;
@@ -127,7 +130,9 @@ class Epoch {
 
   private endStep(step: number): void {
     const { state, figures } = this;
+    const began = performance.now();
     const norm = adamWStep(state.parameters, state.accumulated!, state.optimizer, this.input.params.optimizer);
+    this.computeSeconds += (performance.now() - began) / 1000;
     // Activations can overflow to a loss that looks sound; the gradient then does not.
     if (!Number.isFinite(norm)) throw this.notFinite('gradient', norm);
     delete state.accumulated;
@@ -167,7 +172,7 @@ class Epoch {
     const { figures } = this;
     const total = samplesOf(this.plan);
     const done = samplesOf(this.plan.slice(0, figures.step)) + samplesOf([this.plan[figures.step]], figures.microBatch);
-    const { seconds: _, rate, ...speed } = this.rates();
+    const { seconds: _, computeSeconds: __, rate, ...speed } = this.rates();
     this.context.progress({
       step: 'trainEpoch',
       position: positionOf(this.input, figures, this.plan),
@@ -203,6 +208,7 @@ class Epoch {
       seconds,
       rate: this.samplesDone / seconds,
       tokensPerSecond: this.tokensDone / seconds,
+      computeSeconds: this.computeSeconds,
       ...(limit !== undefined && { mfu: this.flopsDone / seconds / limit }),
     };
   }

@@ -47,6 +47,14 @@ struct DecodeInput {
   int64_t slots;
 };
 
+// Dropout of a pass: each row draws from its key and its token's place.
+struct Dropped {
+  const int32_t* keys;    // [rows]
+  const int32_t* tokens;  // [rows]
+  uint32_t threshold;     // elements whose hash is less are dropped
+  float kept;             // factor of the others
+};
+
 // Everything that is compiled once for each instruction set. Pointers are float32, row-major.
 struct Math {
   const char* name;
@@ -60,8 +68,6 @@ struct Math {
                const float* sin, float sign, float* y);
   void (*swiglu)(int64_t from, int64_t to, const float* g, const float* u, float* a);
   void (*swiglu_grad)(int64_t from, int64_t to, const float* da, const float* g, const float* u, float* dg, float* du);
-  void (*dropout)(int64_t from, int64_t to, int64_t width, const float* x, const int32_t* keys, const int32_t* tokens,
-                  uint32_t threshold, float kept, float* y);
   void (*attention)(const Heads& heads, const Part& part, int64_t kv_head, const float* q, const float* k,
                     const float* v, float* o, float* lse);
   // Writes dq and the part's own dk and dv; the prefix's share goes to prefix_dk and prefix_dv, [prefix, size].
@@ -71,16 +77,16 @@ struct Math {
   void (*decode)(const Heads& heads, const DecodePart& part, int64_t kv_head, const DecodeInput& input, float* o);
   // The `count` best of one row of logits, best first, as log-probabilities over the whole row.
   void (*best_tokens)(int64_t width, int64_t count, const float* row, float* values, int32_t* ids);
-  // sum = y + scale (x a^T) b^T, down = x a^T; a [rank, width], b_t [rank, out].
   // loss[t] = log sum exp(logits[t]) - logits[t, ids[t]]; grad = softmax(logits) - onehot(ids).
   void (*cross_entropy)(int64_t from, int64_t to, int64_t width, const float* logits, const int32_t* ids, float* loss,
                         float* grad);
+  // sum = y + scale (d a^T) b^T, down = d a^T; a [rank, width], b_t [rank, out]; d = x where nothing is dropped.
   void (*low_rank)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
-                   const float* a, const float* b_t, float scale, float* sum, float* down);
-  // Rows of dx, and their share of da [rank, width] and db_t [rank, out]; `up` [rank] is scratch for each row.
+                   const float* a, const float* b_t, float scale, const Dropped* dropped, float* sum, float* down);
+  // Rows of dx, and their share of da [rank, width] and db_t [rank, out].
   void (*low_rank_grad)(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* dy,
-                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* dx,
-                        float* da, float* db_t);
+                        const float* x, const float* down, const float* a, const float* b_t, float scale,
+                        const Dropped* dropped, float* dx, float* da, float* db_t);
 };
 
 // The best set of instructions that this processor has.

@@ -324,14 +324,35 @@ SOFTFLOW_INLINE void Scaled(int64_t count, const float* x, float scale, float* y
   for (int64_t i = 0; i < count; i++) y[i] = x[i] * scale;
 }
 
-// sum = y + scale (x a^T) b^T and down = x a^T, with b given as b_t [rank, out].
+// y = x with some elements dropped, for the rows [first, first + rows) of the pass; the same hash of (key, place) as
+// model/dropout.ts. x and y do not overlap.
+static void Drop(int64_t first, int64_t rows, int64_t width, const float* __restrict x, const Dropped& dropped,
+                 float* __restrict y) {
+  for (int64_t t = 0; t < rows; t++) {
+    const uint32_t place = static_cast<uint32_t>(dropped.tokens[first + t]) * static_cast<uint32_t>(width);
+    const uint32_t key = static_cast<uint32_t>(dropped.keys[first + t]);
+    for (int64_t i = 0; i < width; i++) {
+      uint32_t h = key + (place + static_cast<uint32_t>(i)) * 0x9e3779b1u;
+      h ^= h >> 16;
+      h *= 0x85ebca6bu;
+      h ^= h >> 13;
+      h *= 0xc2b2ae35u;
+      h ^= h >> 16;
+      y[t * width + i] = x[t * width + i] * (h >= dropped.threshold ? dropped.kept : 0.0f);
+    }
+  }
+}
+
+// sum = y + scale (d a^T) b^T and down = d a^T, with d = x after dropout where there is one and b given as b_t [rank, out].
 static void LowRank(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* y, const float* x,
-                    const float* a, const float* b_t, float scale, float* sum, float* down) {
-  Scratch scratch(kTogether * rank);
+                    const float* a, const float* b_t, float scale, const Dropped* dropped, float* sum, float* down) {
+  Scratch scratch(kTogether * (rank + width));
   float* scaled = scratch.take(kTogether * rank);
+  float* kept = scratch.take(kTogether * width);
   for (int64_t t = from; t < to; t += kTogether) {
     const int64_t rows = to - t < kTogether ? to - t : kTogether;
-    Dots(rows, width, rank, x + t * width, a, down + t * rank);
+    if (dropped != nullptr) Drop(t, rows, width, x + t * width, *dropped, kept);
+    Dots(rows, width, rank, dropped == nullptr ? x + t * width : kept, a, down + t * rank);
     Scaled(rows * rank, down + t * rank, scale, scaled);
     MultiplyAny(rows, out, rank, {scaled, rank, 1}, b_t, out, sum + t * out, out, false);
     ForVectors(t * out, (t + rows) * out, [&](int64_t i, int64_t count) {
@@ -340,41 +361,25 @@ static void LowRank(int64_t from, int64_t to, int64_t width, int64_t out, int64_
   }
 }
 
-// dx = up a with up = scale dy b, da = up^T x and db_t = scale down^T dy; da and db_t of these rows alone.
+// With up = scale dy b: dx = up a, dropped where x was; da = up^T d and db_t = scale down^T dy, of these rows alone.
 static void LowRankGrad(int64_t from, int64_t to, int64_t width, int64_t out, int64_t rank, const float* dy,
-                        const float* x, const float* down, const float* a, const float* b_t, float scale, float* dx,
-                        float* da, float* db_t) {
-  Scratch scratch(2 * kTogether * rank);
+                        const float* x, const float* down, const float* a, const float* b_t, float scale,
+                        const Dropped* dropped, float* dx, float* da, float* db_t) {
+  Scratch scratch(2 * kTogether * (rank + width));
   float* up = scratch.take(kTogether * rank);
   float* scaled = scratch.take(kTogether * rank);
+  float* kept = scratch.take(kTogether * width);
+  float* grad = scratch.take(kTogether * width);
   for (int64_t t = from; t < to; t += kTogether) {
     const int64_t rows = to - t < kTogether ? to - t : kTogether;
     Dots(rows, out, rank, dy + t * out, b_t, up);
     Scaled(rows * rank, up, scale, up);
     Scaled(rows * rank, down + t * rank, scale, scaled);
-    MultiplyAny(rows, width, rank, {up, rank, 1}, a, width, dx + t * width, width, false);
-    MultiplyAny(rank, width, rows, {up, 1, rank}, x + t * width, width, da, width, t > from);
+    if (dropped != nullptr) Drop(t, rows, width, x + t * width, *dropped, kept);
+    MultiplyAny(rows, width, rank, {up, rank, 1}, a, width, dropped == nullptr ? dx + t * width : grad, width, false);
+    if (dropped != nullptr) Drop(t, rows, width, grad, *dropped, dx + t * width);
+    MultiplyAny(rank, width, rows, {up, 1, rank}, dropped == nullptr ? x + t * width : kept, width, da, width, t > from);
     MultiplyAny(rank, out, rows, {scaled, 1, rank}, dy + t * out, out, db_t, out, t > from);
-  }
-}
-
-// The same hash of (key, place) as model/dropout.ts.
-static void Dropout(int64_t from, int64_t to, int64_t width, const float* x, const int32_t* keys,
-                    const int32_t* tokens, uint32_t threshold, float kept, float* y) {
-  for (int64_t t = from; t < to; t++) {
-    const uint32_t first = static_cast<uint32_t>(tokens[t]) * static_cast<uint32_t>(width);
-    const uint32_t key = static_cast<uint32_t>(keys[t]);
-    const float* row = x + t * width;
-    float* out = y + t * width;
-    for (int64_t i = 0; i < width; i++) {
-      uint32_t h = key + (first + static_cast<uint32_t>(i)) * 0x9e3779b1u;
-      h ^= h >> 16;
-      h *= 0x85ebca6bu;
-      h ^= h >> 13;
-      h *= 0xc2b2ae35u;
-      h ^= h >> 16;
-      out[i] = row[i] * (h >= threshold ? kept : 0.0f);
-    }
   }
 }
 
@@ -585,8 +590,7 @@ static void Decode(const Heads& heads, const DecodePart& part, int64_t kv_head, 
     }
 }
 
-static const Math kMath = {SOFTFLOW_NAME, RmsNorm,   RmsNormGrad,   Rope,  SwiGlu, SwiGluGrad,
-                           Dropout,       Attention, AttentionGrad, Decode,
-                           BestTokens,    CrossEntropy, LowRank, LowRankGrad};
+static const Math kMath = {SOFTFLOW_NAME, RmsNorm,    RmsNormGrad,  Rope,    SwiGlu,     SwiGluGrad, Attention,
+                           AttentionGrad, Decode, BestTokens, CrossEntropy, LowRank, LowRankGrad};
 
 #undef SOFTFLOW_INLINE

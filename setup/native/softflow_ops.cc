@@ -3,6 +3,7 @@
 // on the number of threads, and every number is made by one piece, so threads cannot change a bit.
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -160,34 +161,6 @@ class SwiGluGradOp : public OpKernel {
       math().swiglu_grad(from * width, to * width, Floats(da), Floats(g), Floats(u), Floats(dg), Floats(du));
     });
   }
-};
-
-class DropoutOp : public OpKernel {
- public:
-  explicit DropoutOp(OpKernelConstruction* context) : OpKernel(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("rate", &rate_));
-  }
-  void Compute(OpKernelContext* context) override {
-    const Tensor& x = context->input(0);
-    const Tensor& keys = context->input(1);
-    const Tensor& tokens = context->input(2);
-    const int64_t rows = x.dim_size(0), width = x.dim_size(1);
-    OP_REQUIRES(context, x.dims() == 2 && keys.NumElements() == rows && tokens.NumElements() == rows,
-                InvalidArgument("x [t, d], keys [t], tokens [t]"));
-    Tensor* y = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &y));
-    // The rate comes as a decimal text, since an attribute of type float would round it before this division.
-    const double rate = std::stod(rate_);
-    const uint32_t threshold = static_cast<uint32_t>(rate * 4294967296.0);
-    const float kept = static_cast<float>(1.0 / (1.0 - rate));
-    Parallel(context, rows, width * 4, [&](int64_t from, int64_t to) {
-      math().dropout(from, to, width, Floats(x), keys.flat<int32_t>().data(), tokens.flat<int32_t>().data(), threshold,
-                     kept, Floats(y));
-    });
-  }
-
- private:
-  std::string rate_;
 };
 
 // `parts` is int32 [n, 5]: start, rest, target, distilled, prefix.
@@ -391,17 +364,42 @@ void Transpose(int64_t rows, int64_t width, const float* x, float* y) {
     for (int64_t j = 0; j < width; j++) y[j * rows + i] = x[i * width + j];
 }
 
+// Dropout before an adapter: none where `keys` and `tokens` are empty.
+class DropoutReader {
+ public:
+  explicit DropoutReader(OpKernelConstruction* context) {
+    std::string rate;
+    OP_REQUIRES_OK(context, context->GetAttr("rate", &rate));
+    // It comes as a decimal text, since an attribute of type float would round it before this division.
+    const double share = std::strtod(rate.c_str(), nullptr);
+    threshold_ = static_cast<uint32_t>(share * 4294967296.0);
+    kept_ = static_cast<float>(1.0 / (1.0 - share));
+  }
+  bool Fits(const Tensor& keys, const Tensor& tokens, int64_t rows) const {
+    return keys.NumElements() == tokens.NumElements() && (keys.NumElements() == 0 || keys.NumElements() == rows);
+  }
+  Dropped Read(const Tensor& keys, const Tensor& tokens) const {
+    return {keys.flat<int32_t>().data(), tokens.flat<int32_t>().data(), threshold_, kept_};
+  }
+
+ private:
+  uint32_t threshold_ = 0;
+  float kept_ = 1;
+};
+
 class LowRankOp : public OpKernel {
  public:
-  explicit LowRankOp(OpKernelConstruction* context) : OpKernel(context) {
+  explicit LowRankOp(OpKernelConstruction* context) : OpKernel(context), dropout_(context) {
     OP_REQUIRES_OK(context, context->GetAttr("scale", &scale_));
   }
   void Compute(OpKernelContext* context) override {
-    const Tensor &y = context->input(0), &x = context->input(1), &a = context->input(2), &b = context->input(3);
+    const Tensor &y = context->input(0), &x = context->input(1), &a = context->input(2), &b = context->input(3),
+                 &keys = context->input(4), &tokens = context->input(5);
     OP_REQUIRES(context,
                 y.dims() == 2 && x.dims() == 2 && a.dims() == 2 && b.dims() == 2 && y.dim_size(0) == x.dim_size(0) &&
-                    a.dim_size(1) == x.dim_size(1) && b.dim_size(0) == y.dim_size(1) && b.dim_size(1) == a.dim_size(0),
-                InvalidArgument("y [t, out], x [t, in], a [r, in], b [out, r]"));
+                    a.dim_size(1) == x.dim_size(1) && b.dim_size(0) == y.dim_size(1) &&
+                    b.dim_size(1) == a.dim_size(0) && dropout_.Fits(keys, tokens, x.dim_size(0)),
+                InvalidArgument("y [t, out], x [t, in], a [r, in], b [out, r], keys and tokens [t] or empty"));
     const int64_t rows = x.dim_size(0), width = x.dim_size(1), out = y.dim_size(1), rank = a.dim_size(0);
     Tensor *sum = nullptr, *down = nullptr;
     Tensor b_t;
@@ -409,30 +407,33 @@ class LowRankOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows, rank}), &down));
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({rank, out}), &b_t));
     Transpose(out, rank, Floats(b), Floats(&b_t));
+    const Dropped dropped = dropout_.Read(keys, tokens);
     Parallel(context, rows, rank * (width + out), [&](int64_t from, int64_t to) {
-      math().low_rank(from, to, width, out, rank, Floats(y), Floats(x), Floats(a), Floats(&b_t), scale_, Floats(sum),
-                      Floats(down));
+      math().low_rank(from, to, width, out, rank, Floats(y), Floats(x), Floats(a), Floats(&b_t), scale_,
+                      keys.NumElements() > 0 ? &dropped : nullptr, Floats(sum), Floats(down));
     });
   }
 
  private:
+  DropoutReader dropout_;
   float scale_;
 };
 
 class LowRankGradOp : public OpKernel {
  public:
-  explicit LowRankGradOp(OpKernelConstruction* context) : OpKernel(context) {
+  explicit LowRankGradOp(OpKernelConstruction* context) : OpKernel(context), dropout_(context) {
     OP_REQUIRES_OK(context, context->GetAttr("scale", &scale_));
   }
   void Compute(OpKernelContext* context) override {
     const Tensor &dy = context->input(0), &x = context->input(1), &down = context->input(2), &a = context->input(3),
-                 &b = context->input(4);
+                 &b = context->input(4), &keys = context->input(5), &tokens = context->input(6);
     OP_REQUIRES(context,
                 dy.dims() == 2 && x.dims() == 2 && down.dims() == 2 && a.dims() == 2 && b.dims() == 2 &&
                     dy.dim_size(0) == x.dim_size(0) && down.dim_size(0) == x.dim_size(0) &&
                     a.dim_size(1) == x.dim_size(1) && b.dim_size(0) == dy.dim_size(1) &&
-                    b.dim_size(1) == a.dim_size(0) && down.dim_size(1) == a.dim_size(0),
-                InvalidArgument("dy [t, out], x [t, in], down [t, r], a [r, in], b [out, r]"));
+                    b.dim_size(1) == a.dim_size(0) && down.dim_size(1) == a.dim_size(0) &&
+                    dropout_.Fits(keys, tokens, x.dim_size(0)),
+                InvalidArgument("dy [t, out], x [t, in], down [t, r], a [r, in], b [out, r], keys and tokens [t] or empty"));
     const int64_t rows = x.dim_size(0), width = x.dim_size(1), out = dy.dim_size(1), rank = a.dim_size(0);
     // Sums of a fixed number of rows are added in their order: the number of threads changes no bit.
     constexpr int64_t kChunk = 64;
@@ -446,12 +447,13 @@ class LowRankGradOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({chunks, size}), &parts));
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({size}), &total));
     Transpose(out, rank, Floats(b), Floats(&b_t));
+    const Dropped dropped = dropout_.Read(keys, tokens);
     Parallel(context, chunks, kChunk * 2 * rank * (width + out), [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; i++) {
         float* part = Floats(&parts) + i * size;
         math().low_rank_grad(i * kChunk, std::min(rows, (i + 1) * kChunk), width, out, rank, Floats(dy), Floats(x),
-                             Floats(down), Floats(a), Floats(&b_t), scale_, Floats(dx), part,
-                             part + rank * width);
+                             Floats(down), Floats(a), Floats(&b_t), scale_,
+                             keys.NumElements() > 0 ? &dropped : nullptr, Floats(dx), part, part + rank * width);
       }
     });
     float* sums = Floats(&total);
@@ -464,6 +466,7 @@ class LowRankGradOp : public OpKernel {
   }
 
  private:
+  DropoutReader dropout_;
   float scale_;
 };
 
@@ -484,9 +487,6 @@ REGISTER_OP("SoftflowRope")
 REGISTER_OP("SoftflowSwiGlu").Input("g: float").Input("u: float").Output("a: float").SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowSwiGluGrad")
     .Input("da: float").Input("g: float").Input("u: float").Output("dg: float").Output("du: float")
-    .SetShapeFn(UnknownShape);
-REGISTER_OP("SoftflowDropout")
-    .Attr("rate: string").Input("x: float").Input("keys: int32").Input("tokens: int32").Output("y: float")
     .SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowAttention")
     .Attr("heads: int").Attr("kv_heads: int").Attr("head_size: int")
@@ -509,11 +509,12 @@ REGISTER_OP("SoftflowCrossEntropy")
     .Input("logits: float").Input("ids: int32").Output("loss: float").Output("d_logits: float")
     .SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowLowRank")
-    .Attr("scale: float").Input("y: float").Input("x: float").Input("a: float").Input("b: float")
-    .Output("sum: float").Output("down: float").SetShapeFn(UnknownShape);
+    .Attr("scale: float").Attr("rate: string").Input("y: float").Input("x: float").Input("a: float").Input("b: float")
+    .Input("keys: int32").Input("tokens: int32").Output("sum: float").Output("down: float").SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowLowRankGrad")
-    .Attr("scale: float").Input("dy: float").Input("x: float").Input("down: float").Input("a: float")
-    .Input("b: float").Output("dx: float").Output("da: float").Output("db: float").SetShapeFn(UnknownShape);
+    .Attr("scale: float").Attr("rate: string").Input("dy: float").Input("x: float").Input("down: float")
+    .Input("a: float").Input("b: float").Input("keys: int32").Input("tokens: int32").Output("dx: float")
+    .Output("da: float").Output("db: float").SetShapeFn(UnknownShape);
 
 SOFTFLOW_REGISTER("SoftflowRmsNorm", RmsNormOp);
 SOFTFLOW_REGISTER("SoftflowAddRmsNorm", AddRmsNormOp);
@@ -521,7 +522,6 @@ SOFTFLOW_REGISTER("SoftflowRmsNormGrad", RmsNormGradOp);
 SOFTFLOW_REGISTER("SoftflowRope", RopeOp);
 SOFTFLOW_REGISTER("SoftflowSwiGlu", SwiGluOp);
 SOFTFLOW_REGISTER("SoftflowSwiGluGrad", SwiGluGradOp);
-SOFTFLOW_REGISTER("SoftflowDropout", DropoutOp);
 SOFTFLOW_REGISTER("SoftflowAttention", AttentionOp);
 SOFTFLOW_REGISTER("SoftflowAttentionGrad", AttentionGradOp);
 SOFTFLOW_REGISTER("SoftflowDecodeAttention", DecodeAttentionOp);

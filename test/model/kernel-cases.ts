@@ -197,12 +197,20 @@ export function dropoutRows(rows: number, rate: number): DropoutRows {
   };
 }
 
-const dropout = (shape: [number, number], rate: number) => (kernels: Kernels) => {
-  const x = filled(shape, 1);
-  const y = kernels.dropout(x, dropoutRows(shape[0], rate));
-  x.dispose();
-  return [y];
-};
+/** An adapter whose A is the identity, so that `down` is x after dropout; and another one with its gradients. */
+const dropout =
+  ([rows, width]: [number, number], rate: number) =>
+  (kernels: Kernels) => {
+    const dropped = dropoutRows(rows, rate);
+    const [x, y] = [filled([rows, width], 1), filled([rows, 19], 2)];
+    const identity = { a: tf.eye(width) as Tensor2D, b: tf.zeros([19, width]) as Tensor2D };
+    const pair = { a: filled([3, width], 3), b: filled([19, 3], 4) };
+    const all = kernels.lowRank(y, x, identity, 1, dropped);
+    const { sum, down } = kernels.lowRank(y, x, pair, 2, dropped);
+    const { dx, a, b } = kernels.lowRankGrad(y, x, down, pair, 2, dropped);
+    tf.dispose([x, y, identity, pair, all.sum] as never);
+    return [all.down, sum, down, dx, a, b];
+  };
 
 /** A decode whose beams change places and whose prompts end, one step after the other. */
 export interface DecodeShape {

@@ -35,7 +35,7 @@ describe.each(Object.keys(KERNEL_CASES))('%s', (name) => {
     expect(tf.memory().numTensors).toBe(before);
     expect(outputs(fused)).toEqual(actual);
     expect(actual.length).toBe(expected.length);
-    if (name.startsWith('dropout')) return expect(actual).toEqual(expected);
+    if (name.startsWith('dropout')) expect(actual[0]).toEqual(expected[0]);
     actual.forEach((values, i) => expect(relativeDifference(values, expected[i]!), `output ${i}`).toBeLessThan(3e-6));
   });
 });

@@ -17,6 +17,8 @@ const worker = {
   DATABASE_URL: 's4',
   SOFTFLOW_PAYLOAD_KEY: 's5',
   PGPASSWORD: 's6',
+  TF_VAR_database: 's7',
+  TF_CLI_CONFIG_FILE: 's8',
 };
 const {
   ANOTHER,
@@ -26,6 +28,8 @@ const {
   DATABASE_URL,
   SOFTFLOW_PAYLOAD_KEY,
   PGPASSWORD,
+  TF_VAR_database,
+  TF_CLI_CONFIG_FILE,
   ...needed
 } = worker;
 

@@ -17,6 +17,8 @@ it('an epoch says how many tokens it trained a second and what share of the mach
   const input = stepInput('trainEpoch', { items, windows, distilled }, workshop.training);
   const { telemetry }: StepResult<TrainEpochResult> = await runStep<TrainEpochResult>(JOBS, input, contextOf(store));
   expect(telemetry.tokensPerSecond).toBeGreaterThan(telemetry.rate!);
+  expect(telemetry.computeSeconds).toBeGreaterThan(0);
+  expect(telemetry.computeSeconds).toBeLessThanOrEqual(telemetry.seconds + 0.001);
   expect(telemetry.mfu).toBeGreaterThan(0);
   expect(telemetry.mfu).toBeLessThan(1.5);
 });
