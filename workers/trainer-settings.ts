@@ -33,9 +33,9 @@ export function trainerEnvironment(
   env: NodeJS.ProcessEnv,
   { jobsModule, maxVramBytes }: Pick<TrainerSettings, 'jobsModule' | 'maxVramBytes'> = {},
 ): NodeJS.ProcessEnv {
+  const asked = (name: string) => jobsModule !== undefined || NEEDED.test(name) || isLibraryVariable(name);
   const passed = ([name]: [string, unknown]) =>
-    FOR_SET_UP.test(name) ||
-    (!SECRET.test(name) && (jobsModule !== undefined || NEEDED.test(name) || isLibraryVariable(name)));
+    FOR_SET_UP.test(name) || (asked(name) && !SECRET.test(name) && !isTerraformVariable(name));
   const threads = env['SOFTFLOW_THREADS'] ?? DEFAULT_THREADS;
   return {
     TF_CPP_MIN_LOG_LEVEL: '2',

@@ -325,21 +325,23 @@ SOFTFLOW_INLINE void Scaled(int64_t count, const float* x, float scale, float* y
 }
 
 // y = x with some elements dropped, for the rows [first, first + rows) of the pass; the same hash of (key, place) as
-// model/dropout.ts. x and y do not overlap.
-static void Drop(int64_t first, int64_t rows, int64_t width, const float* __restrict x, const Dropped& dropped,
-                 float* __restrict y) {
+// model/dropout.ts.
+static void Drop(int64_t first, int64_t rows, int64_t width, const float* x, const Dropped& dropped, float* y) {
+  const UintVec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const UintVec threshold = UintVec{} + dropped.threshold;
+  const Vec kept = Splat(dropped.kept);
   for (int64_t t = 0; t < rows; t++) {
     const uint32_t place = static_cast<uint32_t>(dropped.tokens[first + t]) * static_cast<uint32_t>(width);
     const uint32_t key = static_cast<uint32_t>(dropped.keys[first + t]);
-    for (int64_t i = 0; i < width; i++) {
-      uint32_t h = key + (place + static_cast<uint32_t>(i)) * 0x9e3779b1u;
+    ForVectors(0, width, [&](int64_t i, int64_t count) {
+      UintVec h = (lanes + (place + static_cast<uint32_t>(i))) * 0x9e3779b1u + key;
       h ^= h >> 16;
       h *= 0x85ebca6bu;
       h ^= h >> 13;
       h *= 0xc2b2ae35u;
       h ^= h >> 16;
-      y[t * width + i] = x[t * width + i] * (h >= dropped.threshold ? dropped.kept : 0.0f);
-    }
+      StoreSome(y + t * width + i, LoadSome(x + t * width + i, count) * (h >= threshold ? kept : Vec{}), count);
+    });
   }
 }
 
