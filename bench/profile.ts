@@ -100,7 +100,7 @@ function labelOf(name: string, [, matrices]: unknown[]): string {
 function flopsOf(name: string, [x, matrices]: unknown[]): number {
   if (name !== 'linear' && name !== 'linearGrad') return 0;
   const weights = ([matrices].flat() as FrozenMatrix[]).reduce((sum, matrix) => sum + matrix.in * matrix.out, 0);
-  return 2 * (x as Tensor2D).shape[0] * weights;
+  return 2 * ([x].flat() as Tensor2D[])[0]!.shape[0] * weights;
 }
 
 /** Puts the clock around the functions of the native addon, which are read-only: an object in its place has them. */

@@ -1,7 +1,7 @@
 import type { NativeOps } from './backend.ts';
 import type { FrozenMatrix, Kernels } from './kernels.ts';
 import { plainKernels } from './plain-kernels.ts';
-import { type Tensor2D, tf } from './tf.ts';
+import { type Tensor2D, tf, tidy } from './tf.ts';
 
 interface Bfloat16Matrix extends FrozenMatrix {
   /** Id of the bfloat16 tensor, [out, in]; tfjs has no such type, so it lives outside its engine. */
@@ -54,6 +54,6 @@ export function bfloat16Kernels(ops: NativeOps): Kernels {
       return result;
     },
     linear: (x, weights) => weights.map((weight) => multiply(x, weight, true)),
-    linearGrad: (dy, weight) => multiply(dy, weight, false),
+    linearGrad: (dys, weights) => tidy(() => tf.addN(dys.map((dy, i) => multiply(dy, weights[i]!, false))) as Tensor2D),
   };
 }

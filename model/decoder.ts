@@ -115,14 +115,13 @@ export function layerBackward(
   const weights = model.layers[layer] as LayerWeights;
   return tidy(() => {
     const gradients: LayerGradients = {};
-    const back = (projection: Projection, grad: Tensor2D) =>
-      projectionGrad(model, layer, projection, grad, pass, saved.lora[projection], gradients);
-    const { dg, du } = kernels.swiGluGrad(sum(back('down_proj', dy)), saved.gate, saved.up);
-    const dh2 = [...back('gate_proj', dg), ...back('up_proj', du)];
+    const back = (dys: ProjectionGrads) => projectionGrad(model, layer, dys, pass, saved.lora, gradients);
+    const { dg, du } = kernels.swiGluGrad(sum(back({ down_proj: dy })), saved.gate, saved.up);
+    const dh2 = back({ gate_proj: dg, up_proj: du });
     const dx2 = kernels.rmsNormGrad(dh2, saved.x2, weights.postNorm, saved.r2, dy);
     const { q, k, v, o, attention } = saved;
     const all = (dy: Tensor2D) => spread(dy, saved.wanted, saved.x.shape[0]);
-    const dO = all(sum(back('o_proj', dx2)));
+    const dO = all(sum(back({ o_proj: dx2 })));
     const { dq, dk, dv } = kernels.attentionGrad(dO, q, k, v, o, attention, layoutOf(pass));
     const dQuery = headNormGrad(model, kernels.ropeGrad(dq, pass.rotation, config.heads), saved.qNorm, weights.qNorm);
     const dKey = headNormGrad(model, kernels.ropeGrad(dk, pass.rotation, config.kvHeads), saved.kNorm, weights.kNorm);
@@ -135,7 +134,7 @@ export function layerBackward(
         loraGrad(model, layer, projection, grad, pass, saved.lora[projection], gradients);
       return { gradients };
     }
-    const dh1 = [...back('q_proj', dQuery), ...back('k_proj', dKey), ...back('v_proj', dv)];
+    const dh1 = back({ q_proj: dQuery, k_proj: dKey, v_proj: dv });
     const dx = kernels.rmsNormGrad(dh1, saved.x, weights.inputNorm, saved.r1, all(dx2));
     return { dx, gradients };
   });
@@ -188,20 +187,28 @@ function dropoutOf(rows: DropoutRows | undefined, wanted: Int32Array | undefined
   return { keys: wanted.map((row) => keys[row]!), tokens: wanted.map((row) => tokens[row]!), rate };
 }
 
-/** The terms of dx: through the frozen matrix, and through the adapter where there is one. */
+/** What comes back to the projections of one input. */
+type ProjectionGrads = Partial<Record<Projection, Tensor2D>>;
+
+/** The terms of dx: through the frozen matrices, and through each adapter that there is. */
 function projectionGrad(
   model: BaseModel,
   layer: number,
-  projection: Projection,
-  dy: Tensor2D,
+  grads: ProjectionGrads,
   pass: Pass,
-  saved: SavedLora | undefined,
+  saved: SavedLayer['lora'],
   gradients: LayerGradients,
 ): Tensor2D[] {
   const weights = model.layers[layer] as LayerWeights;
-  const dx = model.kernels.linearGrad(dy, weights.projections[projection]);
-  const dLora = loraGrad(model, layer, projection, dy, pass, saved, gradients);
-  return dLora === undefined ? [dx] : [dx, dLora];
+  const dys = Object.entries(grads) as [Projection, Tensor2D][];
+  const dx = model.kernels.linearGrad(
+    dys.map(([, dy]) => dy),
+    dys.map(([projection]) => weights.projections[projection]),
+  );
+  const throughAdapters = dys.flatMap(
+    ([projection, dy]) => loraGrad(model, layer, projection, dy, pass, saved[projection], gradients) ?? [],
+  );
+  return [dx, ...throughAdapters];
 }
 
 function sum(terms: Tensor2D[]): Tensor2D {

@@ -79,8 +79,8 @@ export interface Kernels {
     scale: number,
     dropout?: DropoutRows,
   ): { dx: Tensor2D; a: Tensor2D; b: Tensor2D };
-  /** dy . W: [t, out] -> [t, in]. */
-  linearGrad(dy: Tensor2D, weight: FrozenMatrix): Tensor2D;
+  /** The sum of dy . W over the matrices: [t, out] each -> [t, in]. */
+  linearGrad(dys: readonly Tensor2D[], weights: readonly FrozenMatrix[]): Tensor2D;
   /** y = x * r * w with r = 1 / sqrt(mean(x^2) + eps). Source: Zhang and Sennrich 2019. */
   rmsNorm(x: Tensor2D, weight: Tensor, eps: number): { y: Tensor2D; r: Tensor2D };
   /** The norm of x + delta, and that sum. */

@@ -22,12 +22,13 @@ export function packedMatrices(ops: NativeOps, precision: 'f32' | 'bf16'): Matri
   const typed: OpAttribute = { name: 'T', type: attribute.type, value: half ? type.bfloat16 : type.float };
   const whole = (name: string, value: number | number[]): OpAttribute => ({ name, type: attribute.int, value });
   const tensor = (id: number) => ops.tensor(id) as Tensor2D;
-  const multiply = (x: Tensor2D, ids: number[], outs: number[]): Tensor2D[] =>
-    ops
-      .run('SoftflowLinear', [typed, whole('N', ids.length), whole('outs', outs)], [ops.idOf(x), ...ids], ids.length)
-      .map(tensor);
   const shape = ({ out, in: inputs }: FrozenMatrix) => [whole('out', out), whole('in', inputs)];
   const idOf = (weight: FrozenMatrix) => (weight as PackedMatrix).id;
+  const transposed = (weight: FrozenMatrix) => {
+    const packed = weight as PackedMatrix;
+    packed.transposed ??= ops.run('SoftflowTransposePacked', shape(weight), [packed.id], 1)[0]!;
+    return packed.transposed;
+  };
   return {
     freeze(data, out, inSize): FrozenMatrix {
       const matrix = tf.tensor2d(data, [out, inSize]);
@@ -50,18 +51,15 @@ export function packedMatrices(ops: NativeOps, precision: 'f32' | 'bf16'): Matri
       indices.dispose();
       return tensor(rows!);
     },
-    linear: (x, weights) =>
-      multiply(
-        x,
-        weights.map(idOf),
-        weights.map(({ out }) => out),
-      ),
-    linearGrad(dy, weight) {
-      const packed = weight as PackedMatrix;
-      if (!half)
-        return tensor(ops.run('SoftflowLinearGrad', [whole('in', weight.in)], [ops.idOf(dy), packed.id], 1)[0]!);
-      packed.transposed ??= ops.run('SoftflowTransposePacked', shape(weight), [packed.id], 1)[0]!;
-      return multiply(dy, [packed.transposed], [weight.in])[0]!;
+    linear(x, weights) {
+      const outs = weights.map(({ out }) => out);
+      const attributes = [typed, whole('N', outs.length), whole('outs', outs)];
+      return ops.run('SoftflowLinear', attributes, [ops.idOf(x), ...weights.map(idOf)], outs.length).map(tensor);
+    },
+    linearGrad(dys, weights) {
+      const attributes = [typed, whole('N', dys.length), whole('in', weights[0]!.in)];
+      const inputs = [...dys.map(ops.idOf), ...weights.map(half ? transposed : idOf)];
+      return tensor(ops.run('SoftflowLinearGrad', attributes, inputs, 1)[0]!);
     },
   };
 }

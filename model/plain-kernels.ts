@@ -40,7 +40,8 @@ export const plainKernels: Kernels = {
       };
     });
   },
-  linearGrad: (dy, weight) => tf.matMul(dy, (weight as PlainMatrix).weight),
+  linearGrad: (dys, weights) =>
+    tidy(() => tf.addN(dys.map((dy, i) => tf.matMul(dy, (weights[i] as PlainMatrix).weight))) as Tensor2D),
   rmsNorm,
   addRmsNorm: (x, delta, weight, eps) =>
     tidy(() => {

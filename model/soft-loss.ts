@@ -100,7 +100,7 @@ function headLoss(
     const [logits] = kernels.linear(y, [model.head]);
     const { loss, dLogits } = kernels.crossEntropy(logits!, batch.lossIds);
     const perRow = Float32Array.from(batch.lossIsDistilled, (d) => (d === 1 ? weights.distilled : weights.target));
-    const dy = tf.mul(kernels.linearGrad(dLogits, model.head), tf.tensor2d(perRow, [perRow.length, 1])) as Tensor2D;
+    const dy = tf.mul(kernels.linearGrad([dLogits], [model.head]), tf.tensor2d(perRow, [perRow.length, 1])) as Tensor2D;
     const dRows = kernels.rmsNormGrad([dy], x, model.finalNorm, r);
     // A row may predict both the first token of y and of y-hat, so gradients are added: a product with the one-hot rows.
     const place = tf.cast(tf.oneHot(rows, hidden.shape[0]), 'float32') as Tensor2D; // [losses, n]

@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) void Block(int64_t depth, const uin
 }
 
 static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, HalfShape shape, int64_t first,
-                       int64_t last, float* c, int64_t ldc) {
+                       int64_t last, float* c, int64_t ldc, bool add) {
   const int64_t depth = shape.depth();
   float block[kRows][kHalfPanel];
   for (int64_t p = first; p < last; p++) {
@@ -75,8 +75,7 @@ static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, Hal
         Block<4>(depth, from, panel, block);
       else
         Block<1>(depth, from, panel, block);
-      for (int64_t r = 0; r < rows; r++)
-        __builtin_memcpy(c + (i + r) * ldc + p * kHalfPanel, block[r], columns * sizeof(float));
+      CopyBlock(block, rows, columns, c + i * ldc + p * kHalfPanel, ldc, add);
       i += rows;
     }
   }
@@ -99,20 +98,24 @@ struct __attribute__((packed, aligned(64))) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// Copies the rows and columns that exist.
-static inline void CopyBlock(const float (*block)[kHalfPanel], int64_t rows, int64_t columns, float* c, int64_t ldc) {
-  for (int64_t r = 0; r < rows; r++) __builtin_memcpy(c + r * ldc, block[r], columns * sizeof(float));
-}
-
 // 32 rows (16 with `Upper` false) by 32 outputs.
 template <bool Lower>
 static inline __attribute__((always_inline)) void Tiles(int64_t depth, const uint16_t* a, const uint16_t* panel,
-                                                        float* c, int64_t ldc) {
-  _tile_zero(0);
-  _tile_zero(1);
-  if (Lower) {
-    _tile_zero(2);
-    _tile_zero(3);
+                                                        float* c, int64_t ldc, bool add) {
+  if (add) {
+    _tile_loadd(0, c, ldc * 4);
+    _tile_loadd(1, c + 16, ldc * 4);
+    if (Lower) {
+      _tile_loadd(2, c + 16 * ldc, ldc * 4);
+      _tile_loadd(3, c + 16 * ldc + 16, ldc * 4);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    if (Lower) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
   }
   for (int64_t k = 0; k < depth; k += kHalfDepth) {
     _tile_loadd(4, a + k, depth * 2);
@@ -135,7 +138,7 @@ static inline __attribute__((always_inline)) void Tiles(int64_t depth, const uin
 }
 
 static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, HalfShape shape, int64_t first,
-                       int64_t last, float* c, int64_t ldc) {
+                       int64_t last, float* c, int64_t ldc, bool add) {
   const TileConfig config;
   _tile_loadconfig(&config);
   const int64_t depth = shape.depth();
@@ -148,10 +151,10 @@ static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, Hal
       float* target = c + i * ldc + p * kHalfPanel;
       const bool whole = columns == kHalfPanel && (rows == 32 || rows == 16);
       if (rows > 16)
-        Tiles<true>(depth, a + i * depth, panel, whole ? target : block[0], whole ? ldc : kHalfPanel);
+        Tiles<true>(depth, a + i * depth, panel, whole ? target : block[0], whole ? ldc : kHalfPanel, whole && add);
       else
-        Tiles<false>(depth, a + i * depth, panel, whole ? target : block[0], whole ? ldc : kHalfPanel);
-      if (!whole) CopyBlock(block, rows, columns, target, ldc);
+        Tiles<false>(depth, a + i * depth, panel, whole ? target : block[0], whole ? ldc : kHalfPanel, whole && add);
+      if (!whole) CopyBlock(block, rows, columns, target, ldc, add);
     }
   }
   _tile_release();

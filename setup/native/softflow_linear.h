@@ -37,6 +37,16 @@ struct HalfShape {
   }
 };
 
+// Copies the rows and columns that exist, or adds them.
+template <int Columns>
+inline void CopyBlock(const float (*block)[Columns], int64_t rows, int64_t columns, float* c, int64_t ldc, bool add) {
+  for (int64_t r = 0; r < rows; r++)
+    if (add)
+      for (int64_t j = 0; j < columns; j++) c[r * ldc + j] += block[r][j];
+    else
+      __builtin_memcpy(c + r * ldc, block[r], columns * sizeof(float));
+}
+
 // Each element of a result is a sum over the inputs in a fixed order, whatever shares the call: neither the number of
 // rows nor that of threads changes a bit.
 struct LinearMath {
@@ -44,12 +54,12 @@ struct LinearMath {
   // c[m, out] = a[m, in] W^T for the panels [first, last); rows of `a` lie `lda` apart, rows of `c` `ldc`.
   void (*linear)(int64_t m, const float* a, int64_t lda, const float* packed, PackedShape shape, int64_t first,
                  int64_t last, float* c, int64_t ldc);
-  // c[m, in] = a[m, out] W for inputs [48 first, 48 last).
+  // c[m, in] (+)= a[m, out] W for inputs [48 first, 48 last).
   void (*linear_grad)(int64_t m, const float* a, int64_t lda, const float* packed, PackedShape shape, int64_t first,
-                      int64_t last, float* c, int64_t ldc);
-  // As `linear` with bfloat16 a [m rounded up to 32, depth] and W; sums are float32.
+                      int64_t last, float* c, int64_t ldc, bool add);
+  // c (+)= a W^T as `linear`, with bfloat16 a [m rounded up to 32, depth] and W; sums are float32.
   void (*half_linear)(int64_t m, const uint16_t* a, const uint16_t* packed, HalfShape shape, int64_t first,
-                      int64_t last, float* c, int64_t ldc);
+                      int64_t last, float* c, int64_t ldc, bool add);
   // To the nearest bfloat16.
   void (*round)(int64_t count, const float* x, uint16_t* y);
 };

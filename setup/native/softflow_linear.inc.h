@@ -103,7 +103,7 @@ static void TransposePiece(const float* packed, PackedShape shape, int64_t n, in
 // The panels of the transposed matrix are made on the way, some pieces at a time: with the many rows of a gradient that
 // costs little, and the matrix lies in memory once. Pieces and a chunk of rows stay in the processor's own cache.
 static void LinearGrad(int64_t m, const float* a, int64_t lda, const float* packed, PackedShape shape, int64_t first,
-                       int64_t last, float* c, int64_t ldc) {
+                       int64_t last, float* c, int64_t ldc, bool add) {
   constexpr int64_t kDepth = 3 * kSum, kRows = 128;
   static thread_local float pieces[kGradRun][kDepth * kPanel] __attribute__((aligned(64)));
   for (int64_t p = first; p < last; p += kGradRun) {
@@ -119,7 +119,7 @@ static void LinearGrad(int64_t m, const float* a, int64_t lda, const float* pack
       for (int64_t row = 0; row < m; row += kRows)
         for (int64_t i = 0; i < count; i++)
           Summed(m - row < kRows ? m - row : kRows, depth, a + row * lda + n, lda, pieces[i], columns(i),
-                 c + row * ldc + (p + i) * kPanel, ldc, n > 0, nullptr);
+                 c + row * ldc + (p + i) * kPanel, ldc, add || n > 0, nullptr);
     }
   }
 }
@@ -159,7 +159,7 @@ SOFTFLOW_INLINE void HalfBlock(int64_t depth, const uint16_t* a, const uint16_t*
 }
 
 static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, HalfShape shape, int64_t first,
-                       int64_t last, float* c, int64_t ldc) {
+                       int64_t last, float* c, int64_t ldc, bool add) {
   const int64_t depth = shape.depth();
   float block[SOFTFLOW_ROWS][kHalfPanel];
   for (int64_t p = first; p < last; p++) {
@@ -167,8 +167,7 @@ static void HalfLinear(int64_t m, const uint16_t* a, const uint16_t* packed, Hal
     // The rows are padded, so a block may go beyond the last one.
     for (int64_t i = 0; i < m; i += SOFTFLOW_ROWS) {
       HalfBlock<SOFTFLOW_ROWS>(depth, a + i * depth, packed + p * shape.panel_size(), block);
-      for (int64_t r = 0; r < SOFTFLOW_ROWS && i + r < m; r++)
-        __builtin_memcpy(c + (i + r) * ldc + p * kHalfPanel, block[r], columns * sizeof(float));
+      CopyBlock(block, m - i < SOFTFLOW_ROWS ? m - i : SOFTFLOW_ROWS, columns, c + i * ldc + p * kHalfPanel, ldc, add);
     }
   }
 }

@@ -125,6 +125,25 @@ struct Grid {
   }
 };
 
+// x [t, in] as bfloat16 [t up to whole tiles, depth], with zeros around it.
+tensorflow::Status Rounded(OpKernelContext* context, const Tensor& x, Tensor* rounded) {
+  const int64_t rows = x.dim_size(0), in = x.dim_size(1), depth = HalfShape{1, in}.depth();
+  const int64_t padded = CeilDiv(rows, 32) * 32;
+  const auto status = context->allocate_temp(DT_BFLOAT16, TensorShape({padded, depth}), rounded);
+  if (!status.ok()) return status;
+  uint16_t* halves = Halves(rounded);
+  const float* source = Floats(x);
+  Parallel(context, padded, depth / 2, [&](int64_t from, int64_t to) {
+    for (int64_t row = from; row < to; row++) {
+      uint16_t* target = halves + row * depth;
+      const int64_t filled = row < rows ? in : 0;
+      if (filled > 0) linear_math().round(filled, source + row * in, target);
+      std::fill(target + filled, target + depth, uint16_t{0});
+    }
+  });
+  return status;
+}
+
 // x [t, in] times the transposes of N packed matrices [out_i, in].
 class LinearOp : public OpKernel {
  public:
@@ -179,23 +198,13 @@ class LinearOp : public OpKernel {
   void MultiplyHalves(OpKernelContext* context, const Tensor& x, const OpInputList& packed,
                       const std::vector<float*>& targets) const {
     const int64_t rows = x.dim_size(0), in = x.dim_size(1), depth = HalfShape{1, in}.depth();
-    const int64_t padded = CeilDiv(rows, 32) * 32;
     Tensor rounded;
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_BFLOAT16, TensorShape({padded, depth}), &rounded));
-    uint16_t* halves = Halves(&rounded);
-    const float* source = Floats(x);
-    Parallel(context, padded, depth / 2, [&](int64_t from, int64_t to) {
-      for (int64_t row = from; row < to; row++) {
-        uint16_t* target = halves + row * depth;
-        const int64_t filled = row < rows ? in : 0;
-        if (filled > 0) linear_math().round(filled, source + row * in, target);
-        std::fill(target + filled, target + depth, uint16_t{0});
-      }
-    });
+    OP_REQUIRES_OK(context, Rounded(context, x, &rounded));
+    const uint16_t* halves = Halves(rounded);
     GridOf(rows, kHalfChunk, kHalfPanel)
         .Run(context, depth / 8, [&](int64_t i, int64_t first, int64_t last, int64_t row, int64_t count) {
           linear_math().half_linear(count, halves + row * depth, Halves(packed[i]), {outs_[i], in}, first, last,
-                                    targets[i] + row * outs_[i], outs_[i]);
+                                    targets[i] + row * outs_[i], outs_[i], false);
         });
   }
 
@@ -203,31 +212,67 @@ class LinearOp : public OpKernel {
   std::vector<int64_t> outs_;
 };
 
-// dy [t, out] times a packed float32 matrix [out, in].
+// The sum of dy_i [t, out_i] times N packed matrices [out_i, in]; of bfloat16 ones the packed transposes [in, out_i].
 class LinearGradOp : public OpKernel {
  public:
   explicit LinearGradOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("T", &type_));
     OP_REQUIRES_OK(context, context->GetAttr("in", &in_));
   }
   void Compute(OpKernelContext* context) override {
-    const Tensor& dy = context->input(0);
-    const Tensor& packed = context->input(1);
-    OP_REQUIRES(context, dy.dims() == 2 && in_ > 0, InvalidArgument("dy [t, out]"));
-    const PackedShape shape{dy.dim_size(1), in_};
-    OP_REQUIRES(context, packed.NumElements() == SizeOf(shape),
-                InvalidArgument("expected a packed matrix [", shape.out, ", ", in_, "]"));
-    const int64_t rows = dy.dim_size(0), panels = CeilDiv(in_, kPanel);
+    OpInputList dys, packed;
+    OP_REQUIRES_OK(context, context->input_list("dys", &dys));
+    OP_REQUIRES_OK(context, context->input_list("packed", &packed));
+    const int64_t rows = dys[0].dim_size(0);
+    for (int i = 0; i < dys.size(); i++) {
+      OP_REQUIRES(context, dys[i].dims() == 2 && dys[i].dim_size(0) == rows && in_ > 0, InvalidArgument("dys [t, out]"));
+      const int64_t out = dys[i].dim_size(1);
+      const int64_t size = type_ == DT_FLOAT ? SizeOf(PackedShape{out, in_}) : SizeOf(HalfShape{in_, out});
+      OP_REQUIRES(context, packed[i].NumElements() == size,
+                  InvalidArgument("matrix ", i, ": expected a packed matrix [", out, ", ", in_, "]"));
+    }
     Tensor* dx = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, in_}), &dx));
     if (rows == 0) return;
-    const int64_t run = std::clamp<int64_t>(panels / 4, 1, kGradRun);
-    Parallel(context, CeilDiv(panels, run), shape.out * 3 * run * rows, [&](int64_t from, int64_t to) {
-      linear_math().linear_grad(rows, Floats(dy), shape.out, Floats(packed), shape, from * run,
-                                std::min(to * run, panels), Floats(dx), in_);
-    });
+    if (type_ == DT_FLOAT)
+      Multiply(context, dys, packed, Floats(dx));
+    else
+      MultiplyHalves(context, dys, packed, Floats(dx));
   }
 
  private:
+  void Multiply(OpKernelContext* context, const OpInputList& dys, const OpInputList& packed, float* dx) const {
+    const int64_t rows = dys[0].dim_size(0), panels = CeilDiv(in_, kPanel);
+    const int64_t run = std::clamp<int64_t>(panels / 4, 1, kGradRun);
+    Parallel(context, CeilDiv(panels, run), Depth(dys) * 3 * run * rows, [&](int64_t from, int64_t to) {
+      for (int i = 0; i < dys.size(); i++) {
+        const PackedShape shape{dys[i].dim_size(1), in_};
+        linear_math().linear_grad(rows, Floats(dys[i]), shape.out, Floats(packed[i]), shape, from * run,
+                                  std::min(to * run, panels), dx, in_, i > 0);
+      }
+    });
+  }
+
+  void MultiplyHalves(OpKernelContext* context, const OpInputList& dys, const OpInputList& packed, float* dx) const {
+    std::vector<Tensor> rounded(dys.size());
+    for (int i = 0; i < dys.size(); i++) OP_REQUIRES_OK(context, Rounded(context, dys[i], &rounded[i]));
+    const Grid grid{dys[0].dim_size(0), kHalfChunk, {CeilDiv(in_, kHalfPanel)}};
+    grid.Run(context, Depth(dys) / 8, [&](int64_t, int64_t first, int64_t last, int64_t row, int64_t count) {
+      for (int i = 0; i < dys.size(); i++) {
+        const HalfShape shape{in_, dys[i].dim_size(1)};
+        linear_math().half_linear(count, Halves(rounded[i]) + row * shape.depth(), Halves(packed[i]), shape, first, last,
+                                  dx + row * in_, in_, i > 0);
+      }
+    });
+  }
+
+  static int64_t Depth(const OpInputList& dys) {
+    int64_t depth = 0;
+    for (const Tensor& dy : dys) depth += dy.dim_size(1);
+    return depth;
+  }
+
+  tensorflow::DataType type_;
   int64_t in_;
 };
 
@@ -278,7 +323,8 @@ REGISTER_OP("SoftflowLinear")
     .Attr("T: {float, bfloat16}").Attr("N: int >= 1").Attr("outs: list(int)")
     .Input("x: float").Input("packed: N * T").Output("ys: N * float").SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowLinearGrad")
-    .Attr("in: int").Input("dy: float").Input("packed: float").Output("dx: float").SetShapeFn(UnknownShape);
+    .Attr("T: {float, bfloat16}").Attr("N: int >= 1").Attr("in: int")
+    .Input("dys: N * float").Input("packed: N * T").Output("dx: float").SetShapeFn(UnknownShape);
 REGISTER_OP("SoftflowPackedRows")
     .Attr("T: {float, bfloat16}").Attr("out: int").Attr("in: int").Input("packed: T").Input("ids: int32")
     .Output("x: float").SetShapeFn(UnknownShape);

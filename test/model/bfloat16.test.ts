@@ -33,7 +33,7 @@ it('holds frozen matrices in bfloat16', () => {
   expect([...rows.dataSync()]).toEqual([1 + 2 ** -6, -3, KEPT, 1]);
   const x = tf.tensor2d([[1, 0]]);
   const [y] = kernels.linear(x, [weight]);
-  const dx = kernels.linearGrad(x, weight);
+  const dx = kernels.linearGrad([x], [weight]);
   expect([...y!.dataSync()]).toEqual([KEPT, 1 + 2 ** -6]);
   expect([...dx.dataSync()]).toEqual([KEPT, 1]);
   tf.dispose([rows, x, y!, dx]);

@@ -155,7 +155,10 @@ export const products = (shape: ProductShape) => (kernels: Kernels) => {
   const { x, weights, dys } = productInputs(shape);
   const matrices = weights.map(({ out, data }) => kernels.freeze(data, out, shape.in));
   const ys = kernels.linear(x, matrices);
-  const dxs = matrices.map((matrix, i) => kernels.linearGrad(dys[i]!, matrix));
+  const dxs = [
+    ...matrices.map((matrix, i) => kernels.linearGrad([dys[i]!], [matrix])),
+    kernels.linearGrad(dys, matrices),
+  ];
   const rows = matrices.map((matrix) => kernels.rows(matrix, Int32Array.of(matrix.out - 1, 0, matrix.out - 1)));
   for (const matrix of matrices) matrix.dispose();
   tf.dispose([x, dys]);

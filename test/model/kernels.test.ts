@@ -77,7 +77,7 @@ describe('a plain vector-Jacobian product equals finite differences for', () => 
   it('a product with a frozen matrix', () => {
     const weight = plain.freeze(Float32Array.from(filled([4, 18], 1).dataSync()), 4, 18);
     const [x, dy] = [filled(shape, 2), filled([5, 4], 3)];
-    expectGradient([x], [plain.linearGrad(dy, weight)], dy, ([x]) => plain.linear(x!, [weight])[0]!);
+    expectGradient([x], [plain.linearGrad([dy], [weight])], dy, ([x]) => plain.linear(x!, [weight])[0]!);
     weight.dispose();
   });
 

@@ -38,12 +38,14 @@ describe.each(Object.keys(PRODUCT_SHAPES))('products of %s in bfloat16', (name) 
     ys.forEach((y, i) => expectNear(valuesOf(y), valuesOf(expected[i]!)));
     matrices.forEach((matrix, i) => {
       const dy = dys[i]!;
-      const dx = valuesOf(sets.bf16.linearGrad(dy, matrix));
-      expect(valuesOf(sets.bf16.linearGrad(dy, matrix))).toEqual(dx);
-      expectNear(dx, valuesOf(plain.linearGrad(matrixOf(Float32Array.from(dy.dataSync()), dy), exact[i]!)));
+      const dx = valuesOf(sets.bf16.linearGrad([dy], [matrix]));
+      expect(valuesOf(sets.bf16.linearGrad([dy], [matrix]))).toEqual(dx);
+      expectNear(dx, valuesOf(plain.linearGrad([matrixOf(Float32Array.from(dy.dataSync()), dy)], [exact[i]!])));
       const last = sets.bf16.rows(matrix, Int32Array.of(matrix.out - 1));
       expect(valuesOf(last)).toEqual(rounded(weights[i]!.data).subarray(-shape.in));
     });
+    const whole = dys.map((dy) => matrixOf(Float32Array.from(dy.dataSync()), dy));
+    expectNear(valuesOf(sets.bf16.linearGrad(dys, matrices)), valuesOf(plain.linearGrad(whole, exact)));
     for (const matrix of [...matrices, ...exact]) matrix.dispose();
   });
 });
@@ -57,11 +59,11 @@ describe.each(['f32', 'bf16'] as const)('in %s', (precision) => {
     const dy = filled([300, 70], 3);
     const rowsOf = (tensor: Tensor2D, count: number) => tf.slice(tensor, [200, 0], [count, -1]) as Tensor2D;
     const y = kernels.linear(x, [matrix])[0]!;
-    const dx = kernels.linearGrad(dy, matrix);
+    const dx = kernels.linearGrad([dy], [matrix]);
     for (const count of [1, 3, 4, 15, 31, 97]) {
       const few = kernels.linear(rowsOf(x, count), [matrix])[0]!;
       expect(valuesOf(few), `${count} rows`).toEqual(valuesOf(rowsOf(y, count)));
-      const fewGrad = kernels.linearGrad(rowsOf(dy, count), matrix);
+      const fewGrad = kernels.linearGrad([rowsOf(dy, count)], [matrix]);
       expect(valuesOf(fewGrad), `${count} rows of a gradient`).toEqual(valuesOf(rowsOf(dx, count)));
     }
     matrix.dispose();
