@@ -80,7 +80,10 @@ export function pathsEndingIn(key: string, schema = configJsonSchema(), prefix: 
   return (schema.anyOf ?? [schema]).flatMap((variant) =>
     Object.entries(variant.properties ?? {}).flatMap(([name, child]) => {
       const path = [...prefix, name];
-      return [...(name === key ? [path.join('.')] : []), ...pathsEndingIn(key, child, path)];
+      return [
+        ...(name.toLowerCase() === key.toLowerCase() ? [path.join('.')] : []),
+        ...pathsEndingIn(key, child, path),
+      ];
     }),
   );
 }

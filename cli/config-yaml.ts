@@ -9,6 +9,7 @@ import {
   LineCounter,
   parseDocument,
   visit,
+  type YAMLError,
 } from 'yaml';
 import { isMapping } from './config-faults.ts';
 import type { ConfigPath } from './config-schema.ts';
@@ -49,10 +50,7 @@ export function readYaml(text: string): YamlSource {
     if (!(error instanceof RangeError)) throw error;
     return { value: undefined, faults: [tooDeep(0)], linePlace, offsetOf: () => 0 };
   }
-  const faults = [...document.errors, ...document.warnings].map((error) => ({
-    offset: error.pos[0],
-    message: syntaxMessage(error.code, error.message),
-  }));
+  const faults = syntaxFaults([...document.errors, ...document.warnings], (offset) => lineCounter.linePos(offset).line);
   faults.push(...forbiddenParts(document, faults.length === 0));
   const value = faults.length ? undefined : document.toJS();
   const offsetOf = (path: ConfigPath, atKey = false) => nodeOffset(document.contents, path, atKey);
@@ -61,12 +59,27 @@ export function readYaml(text: string): YamlSource {
 
 const tooDeep = (offset: number): YamlFault => ({ offset, message: `nested deeper than ${MAX_DEPTH} levels` });
 
+const NOT_YAML = 'not valid YAML: ';
+
+/** Of what is no YAML, one a line; once the parser has lost its way, nothing that it says of the rest. */
+function syntaxFaults(errors: readonly YAMLError[], lineOf: (offset: number) => number): YamlFault[] {
+  const lines = new Set<number>();
+  return errors.flatMap(({ code, message, pos: [offset] }) => {
+    const fault = { offset, message: syntaxMessage(code, message) };
+    if (!fault.message.startsWith(NOT_YAML)) return [fault];
+    const follows = lines.size > 0 && (lines.has(lineOf(offset)) || message.includes('in YAML stream'));
+    lines.add(lineOf(offset));
+    return follows ? [] : [fault];
+  });
+}
+
 function syntaxMessage(code: string, message: string): string {
   if (code === 'DUPLICATE_KEY') return 'this key is written twice; keep one';
   if (code === 'MULTIPLE_DOCS') return 'expected one YAML document, got a second one after `---`';
   if (code === 'TAB_AS_INDENT') return 'indent with spaces, not with tabs';
   if (code === 'TAG_RESOLVE_FAILED') return 'tags (`!name`) are not allowed in a recipe';
-  return `not valid YAML: ${message}`;
+  const quotes = message.startsWith('Unexpected flow-') ? '; text with { } [ ] in it needs quotes around it' : '';
+  return `${NOT_YAML}${message}${quotes}`;
 }
 
 /** `withTags`: also report tags, which the parser itself reports only when it does not know them. */

@@ -171,6 +171,13 @@ describe('faults of a recipe', () => {
       ['recipes/x.yaml:1:1 expected a mapping of keys like `data:` and `model:`'],
     ],
     [
+      'a value with brackets and no quotes is one fault, not one for each word after it',
+      'model: {source: {folder: ${MODELS}/tiny, gguf: x}}\ndata:\n  source: {registry: movielens-100k}\n',
+      [
+        'recipes/x.yaml:1:27 not valid YAML: Unexpected flow-map-start at node end; text with { } [ ] in it needs quotes around it',
+      ],
+    ],
+    [
       'a key written twice is refused',
       'seed: 1\nseed: 2\n',
       ['recipes/x.yaml:2:1 this key is written twice; keep one'],
