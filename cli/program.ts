@@ -54,7 +54,7 @@ export function buildProgram(terminal: Terminal, setCode: (code: number) => void
   const program = new Command('softflow')
     .description('SOFT (Self-Optimized Fine-Tuning) for LLM-based recommenders as durable workflows with exact resume.')
     .version(packageVersion(), '-V, --version', 'print the version')
-    .helpCommand(false)
+    .addHelpCommand(helpCommand())
     .showSuggestionAfterError()
     .showHelpAfterError('Run the command with --help to see what it takes.')
     .configureOutput({
@@ -63,6 +63,9 @@ export function buildProgram(terminal: Terminal, setCode: (code: number) => void
       getOutHelpWidth: () => Math.min(terminal.columns, 100),
       getErrHelpWidth: () => 100,
       outputError: (text, write) => write(text.replace(/^error:/, `${terminal.paint.red('error')} USAGE:`)),
+    })
+    .configureHelp({
+      subcommandTerm: (command) => `${command.name()} ${command.usage().replace(/^\[options\] ?/, '')}`.trimEnd(),
     })
     .exitOverride();
   const registry: Registry = {
@@ -84,12 +87,36 @@ export function buildProgram(terminal: Terminal, setCode: (code: number) => void
   registerSweep(registry);
   registerReleases(registry);
   registerSecurity(registry);
+  groupCommands(program);
   program.addHelpText('after', `\n${EXIT_CODES}`);
   return program;
 }
 
 const EXIT_CODES =
   'Exit codes: 0 ok, 1 failed, 2 usage or config, 3 will not fit, 4 not promoted, 10 to 13 store findings, 130 detached (the run goes on).';
+
+const helpCommand = () =>
+  new Command('help')
+    .argument('[command]')
+    .description('the options and examples of a command')
+    .helpOption(false)
+    .helpGroup('Begin:');
+
+/** The commands as help shows them: in the order in which people come to need them. */
+const GROUPS: Record<string, string[]> = {
+  'Begin:': ['init', 'validate', 'plan', 'config', 'data', 'doctor', 'demo'],
+  'Runs:': ['run', 'watch', 'status', 'list', 'logs', 'pause', 'resume', 'stop', 'set', 'sweep'],
+  'Results:': ['report', 'compare', 'recommend', 'export', 'ui'],
+  'Retraining and releases:': ['schedule', 'promote', 'reject', 'releases', 'rollback'],
+  'Store, server and workers:': ['store', 'dev', 'worker', 'builds', 'codec-server', 'completion'],
+};
+
+function groupCommands({ commands }: Command): void {
+  const order = Object.values(GROUPS).flat();
+  (commands as Command[]).sort((a, b) => order.indexOf(a.name()) - order.indexOf(b.name()));
+  for (const [heading, names] of Object.entries(GROUPS))
+    for (const command of commands) if (names.includes(command.name())) command.helpGroup(heading);
+}
 
 function addCommands({ program, command, run, terminal }: Registry): void {
   addRunCommands({ program, terminal, command, run });

@@ -93,10 +93,25 @@ describe('the command', () => {
     expect(piped.stderr).toBe('');
   });
 
+  it('has help in groups, the first thing to do first, and also as a command', () => {
+    const { stdout } = softflow(['--help']);
+    expect([...stdout.matchAll(/^[A-Z].*:$/gm)].map(([heading]) => heading)).toEqual([
+      'Options:',
+      'Begin:',
+      'Runs:',
+      'Results:',
+      'Retraining and releases:',
+      'Store, server and workers:',
+    ]);
+    expect(stdout.search(/^ {2}init \[file\] {2}/m)).toBeLessThan(stdout.search(/^ {2}run <recipe> {2}/m));
+    expect(softflow(['help'])).toEqual({ status: 0, stdout, stderr: '' });
+    expect(softflow(['help', 'run']).stdout).toBe(softflow(['run', '--help']).stdout);
+  });
+
   it('has help with examples for every command', () => {
     const names = [...softflow(['--help']).stdout.matchAll(/^ {2}([a-z]+) .*$/gm)].map((match) => match[1] as string);
     expect(names).toContain('validate');
-    for (const name of names) {
+    for (const name of names.filter((each) => each !== 'help')) {
       const { status, stdout } = softflow([name, '--help']);
       expect(status, name).toBe(0);
       expect(stdout, name).toContain(`Usage: softflow ${name}`);
