@@ -83,10 +83,10 @@ function doneDetail(steps: readonly StepStatus[]): string {
   return reused ? `${count}, ${reused} reused` : count;
 }
 
-function runningDetail(step: StepStatus, { progress, moved }: LiveRun): string {
+function runningDetail(step: StepStatus, { status, progress, moved }: LiveRun): string {
   const own = progress.find((entry) => entry.step === step.step);
   const label = `${oneLine(step.label, 40)}${moved?.[step.id] ? ' (moved)' : ''}`;
-  return own ? `${label}  ${progressText(own)}` : `${label}  starting`;
+  return own ? `${label}  ${progressText(own)}` : `${label}  ${status.phase === 'paused' ? 'held' : 'starting'}`;
 }
 
 /** `moved from 12@gpu-0 to 9@gpu-1`. */

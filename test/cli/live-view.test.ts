@@ -92,6 +92,11 @@ describe('the live view', () => {
     expect(renderRun({ ...run, progress: [] }, 100, plain)[3]).toBe('> sft          SFT epoch 2: train  starting');
   });
 
+  it('says that a step of a paused run is held, not starting', () => {
+    const paused: LiveRun = { ...run, status: { ...status, phase: 'paused' }, progress: [] };
+    expect(renderRun(paused, 100, plain)[3]).toBe('> sft          SFT epoch 2: train  held');
+  });
+
   it('says how a paused run goes on', () => {
     const paused: LiveRun = {
       ...run,
