@@ -24,5 +24,14 @@ export function detached(id: { runId: string } | { sweepId: string }, json: bool
   return EXIT.detached;
 }
 
+/** The same of several runs, an event each. */
+export function detachedRuns(runIds: readonly string[], json: boolean, terminal: Terminal): number {
+  if (json) for (const runId of runIds) terminal.out(JSON.stringify({ event: 'detached', runId }));
+  terminal.err('');
+  terminal.err(`Detached; ${runIds.join(', ')} go on.`);
+  terminal.err(`  watch them   softflow watch ${runIds.join(' ')}`);
+  return EXIT.detached;
+}
+
 export const howToReach = (id: string): string =>
   `  watch it   softflow watch ${id}\n  pause it   softflow pause ${id}\n  stop it    softflow stop ${id}`;

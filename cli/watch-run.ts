@@ -1,6 +1,6 @@
 import type { RunLook } from '../client/runs.ts';
 import { hasEnded, type RunStatus } from '../workflows/run-state.ts';
-import { detached, untilCtrlC } from './detach.ts';
+import { detached, detachedRuns, untilCtrlC } from './detach.ts';
 import { followRun, openLog, type Show } from './follow-run.ts';
 import { type LiveRun, renderShort } from './live-view.ts';
 import { openRedraw } from './redraw.ts';
@@ -55,7 +55,7 @@ export async function watchRuns(
     const follow = (runId: string) =>
       followRun(() => lookAt(session, runId), terminal, { show: board.of(runId), signal });
     const looks = await Promise.all(runIds.map(follow));
-    if (signal.aborted) return detached({ runId: runIds.join(' ') }, options.json === true, terminal);
+    if (signal.aborted) return detachedRuns(runIds, options.json === true, terminal);
     for (const [i, look] of looks.entries()) {
       const folder = await writeView(session, runIds[i] as string);
       const { runId, phase } = (look as RunLook).status;
