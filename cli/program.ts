@@ -54,7 +54,6 @@ export function buildProgram(terminal: Terminal, setCode: (code: number) => void
   const program = new Command('softflow')
     .description('SOFT (Self-Optimized Fine-Tuning) for LLM-based recommenders as durable workflows with exact resume.')
     .version(packageVersion(), '-V, --version', 'print the version')
-    .addHelpCommand(helpCommand())
     .showSuggestionAfterError()
     .showHelpAfterError('Run the command with --help to see what it takes.')
     .configureOutput({
@@ -88,6 +87,8 @@ export function buildProgram(terminal: Terminal, setCode: (code: number) => void
   registerReleases(registry);
   registerSecurity(registry);
   groupCommands(program);
+  // After the groups of commands, which would inherit its place in the help.
+  program.addHelpCommand(helpCommand());
   program.addHelpText('after', `\n${EXIT_CODES}`);
   return program;
 }
