@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync, realpathSync } from 'node:fs';
 import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
@@ -26,6 +27,14 @@ export function resultFormat(path: string): ResultFormat {
   if (found) return found;
   throw new SoftflowError('USAGE', `Expected a file name that ends in .csv, .parquet or .arrow, got ${path}.`);
 }
+
+/** What is read is not written over. @throws SoftflowError `USAGE` */
+export function requireOtherFile(input: string, output: string): void {
+  if (realPath(input) !== realPath(output)) return;
+  throw new SoftflowError('USAGE', `Expected another file to write than the one that is read, got ${output} for both.`);
+}
+
+const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path));
 
 /**
  * Writes rows as CSV, Parquet or Arrow, by the end of the name. The file appears whole or not at all: a file of that

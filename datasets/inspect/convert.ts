@@ -1,6 +1,6 @@
 import { SoftflowError } from '../../errors.ts';
 import type { Duck } from '../duck.ts';
-import { writeWhole } from '../result-file.ts';
+import { requireOtherFile, writeWhole } from '../result-file.ts';
 import { sqlText } from '../sources/tabular.ts';
 import { withDuck } from '../with-duck.ts';
 import { detectFile } from './detect.ts';
@@ -21,9 +21,10 @@ export function convertFile(path: string, output: string): Promise<Conversion> {
  * Writes interactions or items of any format that `detectFile` knows as a CSV file that recipes read with their default column
  * names: UTF-8, a header, times in milliseconds. Rows that cannot be used are left out.
  *
- * @throws SoftflowError as `inspectData`, `OUTPUT_NOT_WRITTEN`
+ * @throws SoftflowError as `inspectData`, `OUTPUT_NOT_WRITTEN`, `USAGE` for a file onto itself
  */
 export async function convertData(path: string, output: string, duck: Duck): Promise<Conversion> {
+  requireOtherFile(path, output);
   const file = await detectFile(path, duck);
   const { user, item, title, rating, time, split } = file.roles;
   if (item === undefined || (user === undefined && title === undefined))

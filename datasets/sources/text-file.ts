@@ -36,10 +36,10 @@ export async function isGzip(path: string): Promise<boolean> {
     }
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
-    const found = code === 'ENOENT' ? 'nothing' : `an unreadable path (${code})`;
+    const found = code === 'ENOENT' ? 'nothing' : code === 'EISDIR' ? 'a folder' : `an unreadable path (${code})`;
     throw new SoftflowError(
       'DATA_NOT_FOUND',
-      `Expected a data file at ${path}, found ${found}; check \`data.source\``,
+      `Expected a data file at ${path}, found ${found}; check the path (of a recipe: \`data.source\`)`,
       {
         details: { path },
         cause,

@@ -175,6 +175,13 @@ describe('inspectData', () => {
 });
 
 describe('convertData', () => {
+  it('writes no file over the one that it reads', async () => {
+    const path = join(folder, 'same.csv');
+    await writeFile(path, 'user,item,time\nzoe,1,1\n');
+    await expect(withDuck((duck) => convertData(path, path, duck))).rejects.toMatchObject({ code: 'USAGE' });
+    expect(await readFile(path, 'utf8')).toBe('user,item,time\nzoe,1,1\n');
+  });
+
   it('writes what a recipe reads: a header, UTF-8, times in milliseconds, without the rows of no use', async () => {
     const from = join(folder, 'u.data');
     await writeFile(from, '1\t2\t3\t881250949\n1\t3\t4\t881250950\n\t3\t4\t881250950\n');
