@@ -22,8 +22,8 @@ export function templateNames(): string[] {
     .sort();
 }
 
-/** Text of a recipe that comes with softflow, its comments included, for another place. */
-export function templateText(name: string): string {
+/** Text of a recipe that comes with softflow, its comments included, for another place: `file`. */
+export function templateText(name: string, file?: string): string {
   const names = templateNames();
   if (!names.includes(name)) {
     const near = suggest(name, names);
@@ -32,7 +32,8 @@ export function templateText(name: string): string {
       `--template ${oneLine(name, 40)}: expected ${names.join(', ')}${near ? `, did you mean "${near}"?` : '.'}`,
     );
   }
-  return withSchema(readFileSync(join(folder(), `${name}.yaml`), 'utf8'));
+  const text = withSchema(readFileSync(join(folder(), `${name}.yaml`), 'utf8'));
+  return file === undefined ? text : withCommandsFor(text, basename(file));
 }
 
 /** A recipe over a person's own data: the template of CSV files, its comments kept, with the data as it was found. */
@@ -79,6 +80,12 @@ function withPathsFrom(file: string, source: Record<string, unknown>): Record<st
     ]),
   );
 }
+
+/** The commands at its beginning name the file that it becomes. */
+const withCommandsFor = (text: string, file: string): string =>
+  text.replace(HEADER, (header) =>
+    header.replace(/(softflow \w+ )(?:recipes\/[\w-]+|my)\.yaml/g, (_, command) => `${command}${file}`),
+  );
 
 const withSchema = (text: string): string =>
   text.replace(SCHEMA_LINE, `# yaml-language-server: $schema=./${SCHEMA_FILE}\n`);

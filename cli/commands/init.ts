@@ -26,7 +26,7 @@ export async function init(file: string, options: InitOptions, terminal: Termina
   if (options.items !== undefined && options.from === undefined)
     throw new SoftflowError('USAGE', '--items names the titles of the data that --from names; give both.');
   const { text, notes } =
-    options.from === undefined ? fromTemplate(options) : await recipeFromData(file, options.from, options);
+    options.from === undefined ? fromTemplate(file, options) : await recipeFromData(file, options.from, options);
   writeNew(file, withSettings(text, options.set));
   const schema = join(dirname(file), SCHEMA_FILE);
   const written = [file, ...(writeIfMissing(schema, configSchemaFile()) ? [schema] : [])].map(shown);
@@ -41,9 +41,9 @@ export async function init(file: string, options: InitOptions, terminal: Termina
 
 const shown = (path: string): string => relative(process.cwd(), resolve(path));
 
-function fromTemplate({ template = 'csv' }: InitOptions): { text: string; notes: string[] } {
+function fromTemplate(file: string, { template = 'csv' }: InitOptions): { text: string; notes: string[] } {
   const notes = template === 'csv' ? ['Change the lines that say "change" to your files and their columns.'] : [];
-  return { text: templateText(template), notes };
+  return { text: templateText(template, file), notes };
 }
 
 /** A recipe over a person's own data. @throws SoftflowError `DATA_UNREADABLE` where it has to be converted first */

@@ -80,6 +80,8 @@ test('every template is written with its comments, and its schema beside it', as
     expect((await init(file, '--template', name)).code).toBe(0);
     const text = readFileSync(file, 'utf8');
     expect(text.split('\n')[0]).toBe('# yaml-language-server: $schema=./softflow.schema.json');
+    if (name !== 'nightly') expect(text).toContain(`#   npx softflow run ${name}.yaml`);
+    expect(text).not.toMatch(/softflow \w+ recipes/);
   }
   expect(loadConfigFile(join(folder, 'demo.yaml')).config.name).toBe('demo');
 });
