@@ -57,7 +57,7 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
     import('../client/runs.ts'),
     import('../client/connect.ts'),
   ]);
-  if (options.server === 'if running' && !hasStore()) throw noRuns();
+  if (options.server === 'if running') requireRuns();
   let server = await findServer(options.server);
   const store = await openStore(STORE_FOLDER, { create: true });
   let client = server && (await connect(server.target));
@@ -85,7 +85,10 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
     schedules: async () => {
       const { Schedules } = await import('../client/schedules.ts');
       if (client) return new Schedules({ client, store });
-      throw new SoftflowError('TEMPORAL_UNREACHABLE', 'Schedules live on a Temporal server, and none is running.');
+      throw new SoftflowError(
+        'TEMPORAL_UNREACHABLE',
+        'Schedules live on a Temporal server, and none is running. Next: softflow dev start',
+      );
     },
     store,
     runsFolder: RUNS_FOLDER,
@@ -109,13 +112,18 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
 
 /** The runs of this folder as the store knows them; needs no server. @throws SoftflowError `RUN_NOT_FOUND`, those of the store */
 export async function openStoredRuns(): Promise<Pick<Session, 'runs' | 'store'>> {
-  if (!hasStore()) throw noRuns();
+  requireRuns();
   const [{ openStore }, { Runs }] = await Promise.all([import('../artifacts/store.ts'), import('../client/runs.ts')]);
   const store = await openStore(STORE_FOLDER);
   return { runs: new Runs({ store }), store };
 }
 
 export const hasStore = (): boolean => existsSync(STORE_FOLDER);
+
+/** Before a server is started to look for a run where there can be none. @throws SoftflowError `RUN_NOT_FOUND` */
+export function requireRuns(): void {
+  if (!hasStore()) throw noRuns();
+}
 
 function noRuns(): SoftflowError {
   return new SoftflowError(

@@ -29,7 +29,7 @@ export async function builds(
   if (!target)
     throw new SoftflowError(
       'TEMPORAL_UNREACHABLE',
-      'Builds are known to a Temporal server, and none is running. Set TEMPORAL_ADDRESS (or a profile).',
+      'Builds are known to a Temporal server, and none is running. Set TEMPORAL_ADDRESS (or a profile), or start the embedded one: softflow dev start',
     );
   const [{ connect }, { Builds }] = await Promise.all([
     import('../../client/connect.ts'),

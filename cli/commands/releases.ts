@@ -5,7 +5,7 @@ import type { ListedRelease, Releases } from '../../client/releases.ts';
 import { align } from '../../report/format.ts';
 import type { PromotionOutcome } from '../../workflows/promotion-state.ts';
 import { EXIT } from '../exit-codes.ts';
-import { hasStore, openSession, openStoredRuns, type Session } from '../session.ts';
+import { hasStore, openSession, openStoredRuns, requireRuns, type Session } from '../session.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
 export interface PromoteOptions {
@@ -31,6 +31,7 @@ const REASON_WIDTH = 120;
 
 /** Makes a finished run current; without --force only if it passes the rule, which may need the champion to be tested. */
 export async function promote(name: string, options: PromoteOptions, terminal: Terminal): Promise<number> {
+  requireRuns();
   const { force = false, reason = '' } = options;
   return withSession(force ? 'if running' : 'start', async ({ runs, releases }) => {
     const outcome = await (await releases()).promote(await runs.find(name), { by: whoAmI(), reason, force });

@@ -8,7 +8,7 @@ import { loadConfigFile } from '../config-file.ts';
 import { howToReach } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findWork } from '../find-work.ts';
-import { openSession, type Session } from '../session.ts';
+import { openSession, requireRuns, type Session } from '../session.ts';
 import { startAndShow } from '../start-work.ts';
 import type { Terminal } from '../terminal.ts';
 import { isAlive, watchRun, watchRuns } from '../watch-run.ts';
@@ -74,6 +74,7 @@ function goesFurther(runId: string, until: string): SoftflowError {
 
 /** Takes up a run or sweep that was paused, stopped or has failed; one that goes on anyway is shown. */
 export async function resume(name: string, options: ResumeOptions, terminal: Terminal): Promise<number> {
+  requireRuns();
   const part = partOf(options);
   const whole = Object.keys(part).length === 0;
   return startAndShow(undefined, terminal, async (session) => {

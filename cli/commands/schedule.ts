@@ -7,7 +7,7 @@ import type { SweepPlan } from '../../workflows/sweep-state.ts';
 import { loadConfigFile } from '../config-file.ts';
 import { EXIT } from '../exit-codes.ts';
 import { formatSeconds } from '../format.ts';
-import { openSession } from '../session.ts';
+import { hasStore, openSession } from '../session.ts';
 import { runSetup, setupNeeds } from '../setup-run.ts';
 import { loadGrid } from '../sweep-grid.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
@@ -38,13 +38,23 @@ export interface BackfillOptions extends JsonOption {
 
 const SUMMARY_WIDTH = 240;
 
-async function withSchedules<T>(work: (schedules: Schedules) => Promise<T>): Promise<T> {
-  const session = await openSession({ server: 'start' });
+async function withSchedules<T>(
+  work: (schedules: Schedules) => Promise<T>,
+  server: 'start' | 'if running' = 'start',
+): Promise<T> {
+  const session = await openSession({ server });
   try {
     return await work(await session.schedules());
   } finally {
     await session.close();
   }
+}
+
+/** Looking starts no embedded server: that would let its schedules start retrains. A server that is configured is just asked. */
+async function whereToLook(): Promise<'start' | 'if running' | 'nowhere'> {
+  if (hasStore()) return 'if running';
+  const { configuredTarget } = await import('../../client/connect.ts');
+  return configuredTarget() ? 'start' : 'nowhere';
 }
 
 /** Sets up what the recipe needs, and hands it to the server with its times. */
@@ -114,7 +124,8 @@ function timesOf({ cron, every, tz, overlap, catchup, pauseOnFailure }: UpdateOp
 }
 
 export async function list(options: { json?: boolean }, terminal: Terminal): Promise<number> {
-  const schedules = await withSchedules((all) => all.list());
+  const where = await whereToLook();
+  const schedules = where === 'nowhere' ? [] : await withSchedules((all) => all.list(), where);
   if (options.json) terminal.out(JSON.stringify(schedules, null, 2));
   else if (schedules.length === 0)
     terminal.out('No schedules yet. Next: softflow schedule create nightly recipes/nightly.yaml --cron "0 3 * * *"');
@@ -128,7 +139,9 @@ function listed({ name, times, timezone, paused, note, next }: ScheduleSummary):
 }
 
 export async function describe(name: string, options: { json?: boolean }, terminal: Terminal): Promise<number> {
-  const view = await withSchedules((schedules) => schedules.describe(name));
+  const where = await whereToLook();
+  const server = where === 'nowhere' ? 'if running' : where;
+  const view = await withSchedules((schedules) => schedules.describe(name), server);
   if (options.json) terminal.out(JSON.stringify(view, null, 2));
   else for (const line of described(view)) terminal.out(line);
   return EXIT.ok;

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -98,4 +98,21 @@ it('does not reject over the head of a promotion that waits on a server that is 
   const refused = await softflow('reject', 'monday-1', '--reason', 'odd');
   expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('TEMPORAL_UNREACHABLE') });
   expect((await softflow('releases')).out).toContain('waiting: better');
+});
+
+it('looks for a run, a schedule or what to promote without making a folder or starting a server', async () => {
+  rmSync('.softflow', { recursive: true });
+  for (const argv of [
+    ['resume', 'latest'],
+    ['promote', 'latest'],
+    ['schedule', 'describe', 'nightly'],
+  ])
+    expect(await softflow(...argv)).toMatchObject({ code: 2, err: expect.stringContaining('RUN_NOT_FOUND') });
+  expect(await softflow('schedule', 'list', '--json')).toEqual({ code: 0, out: '[]', err: '' });
+  expect(existsSync('.softflow')).toBe(false);
+});
+
+it('lists no schedules of a server that is not running: starting it would start their retrains', async () => {
+  const { code, err } = await softflow('schedule', 'list');
+  expect([code, err]).toEqual([1, expect.stringContaining('none is running. Next: softflow dev start')]);
 });
