@@ -116,12 +116,12 @@ export class Schedules {
 
   /** Starts nothing more until `unpause`; what is at work goes on. @throws SoftflowError `SCHEDULE_NOT_FOUND` */
   async pause(name: string, note?: string): Promise<void> {
-    await this.#asking(name, () => this.#handle(name).pause(note));
+    await this.#asking(name, () => this.#handle(name).pause(note ?? 'paused by hand'));
   }
 
   /** @throws SoftflowError `SCHEDULE_NOT_FOUND` */
   async unpause(name: string, note?: string): Promise<void> {
-    await this.#asking(name, () => this.#handle(name).unpause(note));
+    await this.#asking(name, () => this.#handle(name).unpause(note ?? 'unpaused by hand'));
   }
 
   /**

@@ -87,12 +87,18 @@ export async function update(
   options: UpdateOptions,
   terminal: Terminal,
 ): Promise<number> {
-  if (recipe === undefined && options.grid.length > 0)
-    throw new SoftflowError('USAGE', '--grid: name the recipe too, because a grid is checked together with it.');
+  const ofRecipe = options.grid.length > 0 ? '--grid' : options.set.length > 0 ? '--set' : undefined;
+  if (recipe === undefined && ofRecipe !== undefined)
+    throw new SoftflowError('USAGE', `${ofRecipe}: name the recipe too, because it is checked together with it.`);
   const change: ScheduleChange = {
     ...(recipe === undefined ? timesOf(options) : changeOf(recipe, options)),
     ...(options.sweep === false ? { sweep: null } : {}),
   };
+  if (Object.keys(change).length === 0)
+    throw new SoftflowError(
+      'USAGE',
+      'Nothing to change: name the recipe or an option, see softflow schedule update --help.',
+    );
   await withSchedules((schedules) => schedules.update(name, change));
   return tell(name, 'updated', `is changed. See: softflow schedule describe ${name}`, options, terminal);
 }

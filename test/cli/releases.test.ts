@@ -116,3 +116,13 @@ it('lists no schedules of a server that is not running: starting it would start 
   const { code, err } = await softflow('schedule', 'list');
   expect([code, err]).toEqual([1, expect.stringContaining('none is running. Next: softflow dev start')]);
 });
+
+it.each([
+  [[], 'Nothing to change'],
+  [['-s', 'seed=3'], '--set: name the recipe too'],
+  [['--grid', 'seed=1,2'], '--grid: name the recipe too'],
+])('changes no schedule by %j alone', async (options, message) => {
+  const { code, err } = await softflow('schedule', 'update', 'nightly', ...options);
+  expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+  expect(existsSync('.softflow/dev.json')).toBe(false);
+});

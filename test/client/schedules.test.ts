@@ -105,6 +105,7 @@ describe('a schedule', () => {
       paused: true,
     });
     await schedules.unpause('nightly');
+    expect((await schedules.describe('nightly')).note).toBe('unpaused by hand');
     await schedules.update('nightly', { timezone: 'UTC', pauseOnFailure: false });
     expect(await schedules.describe('nightly')).toMatchObject({
       times: ['30 2 * * 1'],
