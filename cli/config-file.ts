@@ -44,7 +44,7 @@ function shownPath(file: string, cwd: string): string {
 
 function readText(file: string, shown: string): string {
   const stat = statSync(file, { throwIfNoEntry: false });
-  if (!stat) throw unreadable(shown, 'no such file', 'Check the path; ready-made recipes are in the folder recipes/.');
+  if (!stat) throw unreadable(shown, 'no such file', 'Check the path, or have a recipe written: softflow init');
   if (!stat.isFile())
     throw unreadable(shown, 'expected a YAML file, found a folder or device', 'Name the recipe file itself.');
   if (stat.size > MAX_CONFIG_BYTES)

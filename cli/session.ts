@@ -128,7 +128,7 @@ export function requireRuns(): void {
 function noRuns(): SoftflowError {
   return new SoftflowError(
     'RUN_NOT_FOUND',
-    `There are no runs in this folder (${process.cwd()} has no ${STORE_FOLDER}). Go to the folder in which the run was started, or start one: softflow run recipes/demo.yaml`,
+    `There are no runs in this folder (${process.cwd()} has no ${STORE_FOLDER}). Go to the folder in which the run was started, or start one: softflow demo, or softflow init for a recipe of your own.`,
   );
 }
 

@@ -19,7 +19,7 @@ export function runsPage(looks: readonly RunLook[], total: number): Page {
 export function runsPart(looks: readonly RunLook[]): LivePart {
   if (looks.length === 0)
     return {
-      html: '<p id="runs" class="empty">No runs yet. Next: <code>softflow run recipes/demo.yaml</code></p>',
+      html: '<p id="runs" class="empty">No runs yet. Next: <code>softflow demo</code>, or <code>softflow init</code> for a recipe of your own</p>',
       said: '',
     };
   const names = ['loss', 'lambda', 'distance', 'validation HR@10', 'time'];

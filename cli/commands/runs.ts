@@ -98,7 +98,8 @@ function printList(
   total: number,
   terminal: Terminal,
 ): void {
-  if (total === 0 && sweeps.length === 0) terminal.out('No runs yet. Next: softflow run recipes/demo.yaml');
+  if (total === 0 && sweeps.length === 0)
+    terminal.out('No runs yet. Next: softflow demo, or softflow init for a recipe of your own');
   const first = sweeps.map((sweep) => [
     `sweep ${oneLine(sweep.sweepId, 64)}`,
     sweep.phase,

@@ -134,7 +134,7 @@ export async function list(options: { json?: boolean }, terminal: Terminal): Pro
   const schedules = where === 'nowhere' ? [] : await withSchedules((all) => all.list(), where);
   if (options.json) terminal.out(JSON.stringify(schedules, null, 2));
   else if (schedules.length === 0)
-    terminal.out('No schedules yet. Next: softflow schedule create nightly recipes/nightly.yaml --cron "0 3 * * *"');
+    terminal.out('No schedules yet. Next: softflow schedule create nightly my.yaml --cron "0 3 * * *"');
   else for (const schedule of schedules) terminal.out(listed(schedule));
   return EXIT.ok;
 }

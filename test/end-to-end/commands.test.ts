@@ -63,7 +63,7 @@ describe('commands about runs', { timeout: 180_000 }, () => {
   it('start nothing and make no folder where only asked for what is there', () => {
     expect(softflow(['list'])).toMatchObject({
       status: 0,
-      stdout: 'No runs yet. Next: softflow run recipes/demo.yaml\n',
+      stdout: 'No runs yet. Next: softflow demo, or softflow init for a recipe of your own\n',
     });
     expect(softflow(['status', 'latest'])).toMatchObject({
       status: 2,
