@@ -9,8 +9,8 @@ interface LineageCursor {
   sent: Sent;
 }
 
-const PRODUCER = 'urn:softflow';
-const SCHEMA = 'https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent';
+const PRODUCER = 'urn:softflow:worker';
+const SCHEMA = 'https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs';
 const facet = (name: string, version: string) => ({
   _producer: PRODUCER,
   _schemaURL: `https://openlineage.io/spec/facets/${version}/${name}.json#/$defs/${name}`,
@@ -56,11 +56,12 @@ async function lineageEvent(run: RecordedRun, eventType: Sent, namespace: string
     eventType,
     eventTime: eventType === 'START' ? run.start.createdAt : new Date().toISOString(),
     producer: PRODUCER,
-    schemaURL: SCHEMA,
+    schemaURL: `${SCHEMA}/RunEvent`,
     run: {
       runId: uuidOf(runId),
       facets: {
-        softflow: { _producer: PRODUCER, _schemaURL: PRODUCER, runId, config },
+        // One of our own: its name has our prefix, its schema is that of any facet of a run.
+        softflow_run: { _producer: PRODUCER, _schemaURL: `${SCHEMA}/RunFacet`, runId, config },
         ...(error && {
           errorMessage: {
             ...facet('ErrorMessageRunFacet', '1-0-1'),
@@ -75,7 +76,7 @@ async function lineageEvent(run: RecordedRun, eventType: Sent, namespace: string
       name: config.name,
       facets: {
         jobType: {
-          ...facet('JobTypeJobFacet', '2-0-3'),
+          ...facet('JobTypeJobFacet', '2-0-4'),
           processingType: 'BATCH',
           integration: 'SOFTFLOW',
           jobType: 'TRAINING',
@@ -90,9 +91,10 @@ async function lineageEvent(run: RecordedRun, eventType: Sent, namespace: string
 function dataOf({ data }: RunConfig) {
   const [kind, value] = Object.entries(data.source)[0] as [string, unknown];
   if (typeof value === 'string') return { namespace: 'softflow', name: value };
-  const at = value as Record<string, unknown>;
-  const place = at['interactions'] ?? at['folder'] ?? at['urlEnv'];
-  return typeof place === 'string' ? { namespace: 'file', name: place } : { namespace: 'softflow', name: kind };
+  const { interactions, folder, urlEnv } = value as Record<string, string | undefined>;
+  const file = interactions ?? folder;
+  // A database is known by the variable that says where it is.
+  return file === undefined ? { namespace: 'softflow', name: urlEnv ?? kind } : { namespace: 'file', name: file };
 }
 
 function modelOf({ model }: RunConfig) {

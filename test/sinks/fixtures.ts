@@ -1,6 +1,10 @@
+import { mkdtemp } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { expect } from 'vitest';
 import { openStore, type Store } from '../../artifacts/store.ts';
+import { Sinks } from '../../sinks/sinks.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
 import { plannedSteps } from '../../workflows/run-plan.ts';
 import type { EpochRow, RunPhase, RunStatus } from '../../workflows/run-state.ts';
@@ -90,6 +94,26 @@ export class RecordedStore {
       result: result as never,
       fingerprint: {},
     });
+  }
+}
+
+/** Tells the sinks of an environment of a whole run, record by record, each through a worker of its own. */
+export async function tellWholeRun(
+  folder: string,
+  env: Record<string, string>,
+  end: RunPhase = 'completed',
+): Promise<void> {
+  const run = await RecordedStore.open(await mkdtemp(join(folder, 'store-')));
+  for (const [phase, sft, rounds] of [
+    ['running', 0, 0],
+    ['running', 1, 0],
+    ['running', 2, 1],
+    [end, 2, 2],
+    [end, 2, 2],
+  ] as const) {
+    await run.record(phase, sft, rounds);
+    const failed = (sink: string, error: Error) => expect.unreachable(`${sink}: ${error.message}`);
+    await new Sinks({ store: run.store, env, failed }).report(RUN);
   }
 }
 

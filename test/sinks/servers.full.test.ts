@@ -2,11 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Sinks } from '../../sinks/sinks.ts';
-import { findSinkServers, runPython, startPython } from '../support/python-servers.ts';
-import { RecordedStore, RUN, startReceiver } from './fixtures.ts';
+import { findPackages, SINK_SERVERS, startPython } from '../support/python-servers.ts';
+import { RUN, tellWholeRun } from './fixtures.ts';
 
-const found = await findSinkServers();
+const found = await findPackages(SINK_SERVERS);
 const packages = 'folder' in found ? found.folder : '';
 const without = 'missing' in found ? `; skipped: ${found.missing}` : '';
 
@@ -15,22 +14,6 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'softflow-servers-'));
 });
 afterAll(() => rm(folder, { recursive: true }));
-
-/** A whole run, record by record, each through a worker of its own. */
-async function wholeRun(env: Record<string, string>): Promise<void> {
-  const run = await RecordedStore.open(await mkdtemp(join(folder, 'store-')));
-  for (const [phase, sft, rounds] of [
-    ['running', 0, 0],
-    ['running', 1, 0],
-    ['running', 2, 1],
-    ['completed', 2, 2],
-    ['completed', 2, 2],
-  ] as const) {
-    await run.record(phase, sft, rounds);
-    const failed = (sink: string, error: Error) => expect.unreachable(`${sink}: ${error.message}`);
-    await new Sinks({ store: run.store, env, failed }).report(RUN);
-  }
-}
 
 test.skipIf(without)(
   `a real MLflow server holds the run${without}`,
@@ -42,7 +25,7 @@ test.skipIf(without)(
     ];
     const server = await startPython(packages, args, { cwd: folder, path: '/health' });
     try {
-      await wholeRun({ MLFLOW_TRACKING_URI: server.url, MLFLOW_EXPERIMENT_NAME: 'soft' });
+      await tellWholeRun(folder, { MLFLOW_TRACKING_URI: server.url, MLFLOW_EXPERIMENT_NAME: 'soft' });
       const ask = async (path: string, init: RequestInit = {}) =>
         (await (await fetch(`${server.url}/api/2.0/mlflow/${path}`, init)).json()) as never;
       const { experiment } = (await ask('experiments/get-by-name?experiment_name=soft')) as Answer;
@@ -77,7 +60,7 @@ test.skipIf(without)(
   `a real TensorBoard shows the run${without}`,
   async () => {
     const logs = join(folder, 'tb');
-    await wholeRun({ SOFTFLOW_TENSORBOARD_DIR: logs });
+    await tellWholeRun(folder, { SOFTFLOW_TENSORBOARD_DIR: logs });
     const args = (port: number) => [
       '-m',
       'tensorboard.main',
@@ -109,31 +92,6 @@ test.skipIf(without)(
     } finally {
       await server.stop();
     }
-  },
-  600_000,
-);
-
-test.skipIf(without)(
-  `OpenLineage's own client takes our events for its own${without}`,
-  async () => {
-    const receiver = await startReceiver(() => ({ status: 201 }));
-    await wholeRun({ OPENLINEAGE_URL: receiver.url });
-    await receiver.close();
-    const events = receiver.received.map(({ body }) => body);
-    expect(events.map(({ eventType }) => eventType)).toEqual(['START', 'COMPLETE']);
-    const program = `
-import json, sys
-from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
-for event in json.loads(sys.argv[1]):
-    taken = RunEvent(
-        eventType=RunState[event["eventType"]], eventTime=event["eventTime"], producer=event["producer"],
-        run=Run(runId=event["run"]["runId"]), job=Job(namespace=event["job"]["namespace"], name=event["job"]["name"]),
-        inputs=[InputDataset(namespace=d["namespace"], name=d["name"]) for d in event["inputs"]],
-        outputs=[OutputDataset(namespace=d["namespace"], name=d["name"]) for d in event["outputs"]])
-    print(taken.eventType.value, taken.schemaURL)
-`;
-    const printed = await runPython(packages, ['-c', program, JSON.stringify(events)]);
-    expect(printed.trim().split('\n')).toEqual(events.map(({ eventType, schemaURL }) => `${eventType} ${schemaURL}`));
   },
   600_000,
 );

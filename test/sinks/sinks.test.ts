@@ -115,6 +115,8 @@ test('OpenLineage hears of a start and an end, by the same run, and of what was 
     ],
     outputs: [],
   });
+  // Facets that are not of the specification have our prefix.
+  expect(Object.keys(events[1]?.run.facets ?? {})).toEqual(['softflow_run', 'errorMessage']);
   expect(events[1]?.run.facets['errorMessage']).toMatchObject({ message: 'NO_PROGRESS: died' });
   expect(events[3]?.outputs).toMatchObject([
     {

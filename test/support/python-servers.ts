@@ -1,25 +1,39 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { promisify } from 'node:util';
-import { ensureCached } from '../../setup/cache.ts';
+import { type CacheEntry, ensureCached } from '../../setup/cache.ts';
 import { freePort } from './temporal.ts';
 import { until } from './until.ts';
 
-const PACKAGES = ['mlflow==3.17.2', 'tensorboard==2.21.0', 'openlineage-python==1.54.0'];
-const ENTRY = { name: 'test/sink-servers-1', keyFiles: ['mlflow/version.py', 'tensorboard/main.py'], needsBytes: 2e9 };
+/** Python packages that tests run our output through, each set in a folder of its own. */
+export interface PythonPackages {
+  packages: string[];
+  entry: CacheEntry;
+}
 
-/** Folder with the Python packages of the real servers, or why there is none. */
-export async function findSinkServers(): Promise<{ folder: string } | { missing: string }> {
+export const SINK_SERVERS: PythonPackages = {
+  packages: ['mlflow==3.17.2', 'tensorboard==2.21.0'],
+  entry: { name: 'test/sink-servers-2', keyFiles: ['mlflow/version.py', 'tensorboard/main.py'], needsBytes: 2e9 },
+};
+export const OPENLINEAGE: PythonPackages = {
+  packages: ['openlineage-python==1.54.0'],
+  entry: { name: 'test/openlineage-1.54.0', keyFiles: ['openlineage/client/generated/base.py'], needsBytes: 5e7 },
+};
+
+/** Folder with the packages, or why there is none. */
+export async function findPackages({
+  packages,
+  entry,
+}: PythonPackages): Promise<{ folder: string } | { missing: string }> {
   if (spawnSync('python3', ['-m', 'pip', '--version']).status !== 0) return { missing: 'no Python with pip is here' };
+  const install = async (folder: string) => {
+    await promisify(execFile)('python3', ['-m', 'pip', 'install', '--quiet', '--target', folder, ...packages]);
+  };
   try {
-    return { folder: await ensureCached(ENTRY, install) };
+    return { folder: await ensureCached(entry, install) };
   } catch (error) {
     return { missing: `pip cannot have them (${(error as Error).message.split('\n')[0]})` };
   }
-}
-
-async function install(folder: string): Promise<void> {
-  await promisify(execFile)('python3', ['-m', 'pip', 'install', '--quiet', '--target', folder, ...PACKAGES]);
 }
 
 /** Runs a Python program over the packages, and returns what it prints. */
