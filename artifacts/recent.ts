@@ -1,5 +1,8 @@
-/** More than the work of a moment, and little enough for a process of months. */
-const KEPT = 10_000;
+/**
+ * More than the work of a moment, so that little is looked up twice: one run at work uses some thirty names. And little
+ * enough that a process is not days older before it has as many as it will ever have.
+ */
+export const KEPT = 1000;
 
 /** What was found of the names that were last in use; those long unused are forgotten. */
 export class Recent<Value> {

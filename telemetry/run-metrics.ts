@@ -7,9 +7,15 @@ const KEPT_AFTER_END_MS = 15 * 60_000;
 const KEPT_MS = 7 * 24 * 3_600_000;
 const MAX_RUNS = 200;
 
+/** What is shown of a record. Not the record itself: that of a long run is large, and there are many runs. */
 interface Recorded {
-  status: RunStatus;
   atMs: number;
+  ended: boolean;
+  epochs: number;
+  loss: number | undefined;
+  lambda: number | undefined;
+  distance: number | undefined;
+  hitRate: number | undefined;
 }
 
 /**
@@ -39,17 +45,21 @@ export class RunMetrics {
     const gauge = (name: string, help: string, value: (recorded: Recorded) => number | undefined) =>
       this.#gauge(registry, name, help, value);
     gauge('softflow_run_record_timestamp_seconds', 'When the run was last recorded.', ({ atMs }) => atMs / 1000);
-    gauge('softflow_run_epochs', 'Whole epochs of SFT and curriculum.', ({ status }) => epochsOf(status));
-    gauge('softflow_run_loss', 'Train loss of the last whole epoch.', ({ status }) => status.latest.loss);
-    gauge('softflow_run_lambda_ratio', 'Lambda of the last whole epoch.', ({ status }) => status.latest.lambda);
-    gauge('softflow_run_distance', 'Last distance of the curriculum.', ({ status }) => status.latest.distance);
-    gauge('softflow_run_validation_hit_rate_ratio', 'Validation hit rate at the largest K of 10 or below.', hitRate);
+    gauge('softflow_run_epochs', 'Whole epochs of SFT and curriculum.', ({ epochs }) => epochs);
+    gauge('softflow_run_loss', 'Train loss of the last whole epoch.', ({ loss }) => loss);
+    gauge('softflow_run_lambda_ratio', 'Lambda of the last whole epoch.', ({ lambda }) => lambda);
+    gauge('softflow_run_distance', 'Last distance of the curriculum.', ({ distance }) => distance);
+    gauge(
+      'softflow_run_validation_hit_rate_ratio',
+      'Validation hit rate at the largest K of 10 or below.',
+      (run) => run.hitRate,
+    );
   }
 
   recorded(runId: string, told: unknown): void {
     const status = told as RunStatus;
     this.#recorded.delete(runId);
-    this.#recorded.set(runId, { status, atMs: Date.now() });
+    this.#recorded.set(runId, figuresOf(status));
     if (this.#recorded.size > MAX_RUNS) this.#recorded.delete(this.#recorded.keys().next().value as string);
     if (!hasEnded(status)) return;
     this.#ended.inc({ phase: status.phase });
@@ -75,17 +85,26 @@ export class RunMetrics {
   }
 
   #shown(): Map<string, Recorded> {
-    for (const [run, { status, atMs }] of this.#recorded)
-      if (Date.now() - atMs > (hasEnded(status) ? KEPT_AFTER_END_MS : KEPT_MS)) this.#recorded.delete(run);
+    for (const [run, { ended, atMs }] of this.#recorded)
+      if (Date.now() - atMs > (ended ? KEPT_AFTER_END_MS : KEPT_MS)) this.#recorded.delete(run);
     return this.#recorded;
   }
 }
 
-function epochsOf({ sft, curriculum }: RunStatus): number {
-  return sft.length + curriculum.length;
+function figuresOf(status: RunStatus): Recorded {
+  const { sft, curriculum, latest } = status;
+  return {
+    atMs: Date.now(),
+    ended: hasEnded(status),
+    epochs: sft.length + curriculum.length,
+    loss: latest.loss,
+    lambda: latest.lambda,
+    distance: latest.distance,
+    hitRate: hitRate(latest),
+  };
 }
 
-function hitRate({ status }: Recorded): number | undefined {
-  const rates = Object.entries(status.latest.validation?.hr ?? {}).map(([k, value]) => [Number(k), value] as const);
+function hitRate({ validation }: RunStatus['latest']): number | undefined {
+  const rates = Object.entries(validation?.hr ?? {}).map(([k, value]) => [Number(k), value] as const);
   return rates.filter(([k]) => k <= 10).sort(([a], [b]) => b - a)[0]?.[1];
 }

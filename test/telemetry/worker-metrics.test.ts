@@ -1,4 +1,6 @@
 import { tmpdir } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { StepInput } from '../../activities/contracts.ts';
 import type { JobView } from '../../telemetry/trainer-gauges.ts';
@@ -96,6 +98,18 @@ test('however many runs a worker records, their series stay few', async () => {
   for (let i = 0; i < 1000; i++) metrics.runRecorded(`r-${i}`, status('running', 1));
   expect(await series(/^softflow_run_loss/)).toHaveLength(200);
   expect(await series(/r-999/)).not.toEqual([]);
+});
+
+test('the record of a run is not kept for the few figures that are shown of it (R16)', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  const recorded = new WeakRef(status('completed', 1));
+  metrics.runRecorded('r-1', recorded.deref());
+  // What a WeakRef was asked for stays for the rest of the turn.
+  await new Promise((resolve) => setImmediate(resolve));
+  collectGarbage();
+  expect(recorded.deref()).toBeUndefined();
+  expect(await series(/^softflow_run_loss/)).toEqual(['softflow_run_loss{run="r-1"} 1']);
 });
 
 test('failures are counted by code, those of the store once more, and counters begin at zero', async () => {
