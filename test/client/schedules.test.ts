@@ -12,6 +12,7 @@ import type { RunningWorker } from '../../workers/worker.ts';
 import type { retrainWorkflow } from '../../workflows/retrain-workflow.ts';
 import { type RunConfig, type RunConfigInput, RunConfigSchema } from '../../workflows/run-config.ts';
 import { ALWAYS, GrowingCsv, NEVER_BETTER } from '../support/growing-csv.ts';
+import { RECORDING, recordHistory } from '../support/histories.ts';
 import { startTestWorker } from '../support/soft-run.ts';
 import { Hold } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
@@ -193,6 +194,7 @@ test('a backfill of three dates trains each on what existed then', async () => {
     expect(card.params).toMatchObject({ asOf, trainUntil });
   }
   expect(await currentRelease(store)).toMatchObject({ number: 3, release: nights[2]?.challenger });
+  if (RECORDING) await recordHistory(server, 'retrain-scheduled', runs[0]!.workflowId);
   await schedules.delete('history');
 });
 

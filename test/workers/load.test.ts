@@ -9,7 +9,7 @@ import { ONE_PARTITION } from '../../workers/supervisor.ts';
 import { workflowBundle } from '../../workers/workflow-bundle.ts';
 import { QUEUE_KINDS } from '../../workflows/task-queues.ts';
 import { faultFigure } from '../support/fault-figures.ts';
-import { historyFigures, RECORDING, recordHistory } from '../support/histories.ts';
+import { historyFigures } from '../support/histories.ts';
 import { type LoadFigures, runLoad, type SoftHandle } from '../support/load.ts';
 import { cpuSeconds } from '../support/process-figures.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
@@ -64,7 +64,6 @@ describe('Many runs at once on one worker', () => {
   test('keep histories short and payloads small, and replay (R13, R15)', async (context) => {
     const sample = handles.filter((_, i) => i % Math.ceil(handles.length / SAMPLE) === 0);
     let longest = { events: 0, bytes: 0, largestPayload: 0 };
-    if (RECORDING) await recordHistory(server, 'looked-up-in-place', handles[0]?.workflowId ?? '');
     for (const handle of sample) {
       const history = await handle.fetchHistory();
       const { events, bytes, largestPayload } = historyFigures(history);

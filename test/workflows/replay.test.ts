@@ -8,6 +8,7 @@ import { expect, test } from 'vitest';
 import { workflowBundle } from '../../workers/workflow-bundle.ts';
 import {
   pauseUpdate,
+  resumeUntilUpdate,
   resumeUpdate,
   setCurriculumAlphaUpdate,
   statusQuery,
@@ -28,7 +29,7 @@ const replay = async (name: string, history: Awaited<ReturnType<typeof readHisto
 
 test('every recorded history replays with the workflow as it is now (R13)', async (context) => {
   const names = await historyNames();
-  expect(names.length).toBeGreaterThanOrEqual(21);
+  expect(names.length).toBeGreaterThanOrEqual(40);
   const failures: string[] = [];
   for (const name of names)
     await replay(name, await readHistory(name)).catch((error: Error) => failures.push(`${name}: ${error.message}`));
@@ -46,9 +47,10 @@ test('a history of another workflow is noticed', async () => {
 });
 
 /**
- * `SOFTFLOW_RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts` makes those of runs anew; those of promotions and
- * retrains come from `promotion-workflow.test.ts` and `retrain-workflow.test.ts` in the same way, that of a run that moved and that
- * of a build from `workers/moves.test.ts`.
+ * `SOFTFLOW_RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts` makes those of runs anew as the workflow is now,
+ * with look-ups in place; those without that prefix are of before and can only be kept. Those of promotions and retrains come
+ * from `promotion-workflow.test.ts` and `retrain-workflow.test.ts` in the same way, that of a schedule's retrain from
+ * `client/schedules.test.ts`, that of a run that moved and that of a build from `workers/moves.test.ts`.
  */
 test.runIf(RECORDING)('records histories', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'softflow-histories-'));
@@ -61,7 +63,7 @@ test.runIf(RECORDING)('records histories', async () => {
   });
   const record = async (name: string, handle: WorkflowHandle<typeof softWorkflow>, runId?: string) => {
     await handle.result().catch(() => {});
-    await recordHistory(server, name, handle.workflowId, runId);
+    await recordHistory(server, `in-place-${name}`, handle.workflowId, runId);
   };
   const running = (handle: WorkflowHandle<typeof softWorkflow>, id: string) =>
     until(async () => (await handle.query(statusQuery)).steps.find((step) => step.id === id)?.state === 'running');
@@ -91,6 +93,11 @@ test.runIf(RECORDING)('records histories', async () => {
     await running(steered, 'sft-1-validate');
     await steered.executeUpdate(stopUpdate, { args: [{ after: 'round' }] });
     await record('steered', steered);
+    const asFarAs = await startSoft(server, 'record', { config: { ...config, seed: 5 }, workflowId: 'until' });
+    await running(asFarAs, 'sft-1-train');
+    await asFarAs.executeUpdate(pauseUpdate);
+    await asFarAs.executeUpdate(resumeUntilUpdate, { args: ['self-distil'] });
+    await record('until', asFarAs);
     const cancelled = await startSoft(server, 'record', { config: { ...config, seed: 4 }, workflowId: 'cancelled' });
     await running(cancelled, 'sft-1-train');
     await cancelled.cancel();
