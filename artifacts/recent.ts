@@ -1,5 +1,5 @@
 /**
- * More than the work of a moment, so that little is looked up twice: one run at work uses some thirty names. And little
+ * More than the work of a moment, so that little is looked up twice: one run uses some twenty names. And little
  * enough that a process is not days older before it has as many as it will ever have.
  */
 export const KEPT = 1000;

@@ -11,6 +11,6 @@ test('however many names are seen, those last in use are known and few are kept 
   }
   expect(recent.get('blobs')).toBe(-1);
   expect(names.filter((name) => recent.get(name) !== undefined)).toEqual(names.slice(-KEPT + 1));
-  // Some thirty names a run: reached within the first minutes of a busy worker, not after hours.
+  // Some twenty names a run: reached within the first minutes of a busy worker, not after hours.
   expect(KEPT).toBeLessThanOrEqual(1000);
 });
