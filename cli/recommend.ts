@@ -43,9 +43,10 @@ export interface RecommendResult {
  */
 export async function recommend(options: RecommendOptions): Promise<RecommendResult> {
   const { store, runId, output } = options;
-  const { requireOtherFile, resultFormat } = await import('../datasets/result-file.ts');
+  const { requireFolderOf, requireOtherFile, resultFormat } = await import('../datasets/result-file.ts');
   resultFormat(output);
   requireOtherFile(options.users, output);
+  requireFolderOf(output);
   const run = await readReleasedRun(store, runId);
   const catalogue = await readCatalogue(store, run);
   const { users, windows, report } = await readUsers(options, run.config.data.historyLength, catalogue.items);

@@ -34,6 +34,13 @@ export function requireOtherFile(input: string, output: string): void {
   throw new SoftflowError('USAGE', `Expected another file to write than the one that is read, got ${output} for both.`);
 }
 
+/** Before anything is computed for a file that cannot be written. @throws SoftflowError `OUTPUT_NOT_WRITTEN` */
+export function requireFolderOf(output: string): void {
+  const folder = dirname(resolve(output));
+  if (existsSync(folder)) return;
+  throw new SoftflowError('OUTPUT_NOT_WRITTEN', `${output} cannot be written: there is no folder ${folder}.`);
+}
+
 const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path));
 
 /**

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
 import { expect, it } from 'vitest';
 import { Duck } from '../../datasets/duck.ts';
-import { type ResultRow, writeResultFile } from '../../datasets/result-file.ts';
+import { type ResultRow, requireFolderOf, requireOtherFile, writeResultFile } from '../../datasets/result-file.ts';
 import { temporaryFolder } from './fixtures.ts';
 
 const folder = await temporaryFolder();
@@ -61,4 +61,11 @@ it('leaves the old file and nothing else when the rows fail half-way, and names 
     code: 'OUTPUT_NOT_WRITTEN',
   });
   await expect(writeResultFile('x.xlsx', COLUMNS, ROWS)).rejects.toMatchObject({ code: 'USAGE' });
+});
+
+it('is refused before anything is computed for it where it cannot be written', () => {
+  const gone = join(folder, 'gone', 'recs.csv');
+  expect(() => requireFolderOf(gone)).toThrow(expect.objectContaining({ code: 'OUTPUT_NOT_WRITTEN' }));
+  expect(() => requireFolderOf(join(folder, 'recs.csv'))).not.toThrow();
+  expect(() => requireOtherFile(gone, gone)).toThrow(expect.objectContaining({ code: 'USAGE' }));
 });
