@@ -13,7 +13,7 @@ export interface Work {
  *
  * @throws SoftflowError `RUN_NOT_FOUND`, `RUN_AMBIGUOUS`
  */
-export async function findWork(session: Session, name: string): Promise<Work> {
+export async function findWork(session: Pick<Session, 'runs' | 'sweeps' | 'store'>, name: string): Promise<Work> {
   const sweeps = await (await session.sweeps()).list();
   const runIds = await session.runs.list();
   if (runIds.includes(name)) return { kind: 'run', id: name };
@@ -26,7 +26,7 @@ export async function findWork(session: Session, name: string): Promise<Work> {
 
 /** The newest that a person has started: the runs of a sweep are that sweep's. */
 async function latest(
-  session: Session,
+  session: Pick<Session, 'runs' | 'store'>,
   runId: string | undefined,
   sweep: { sweepId: string; createdAt: string } | undefined,
 ): Promise<Work> {

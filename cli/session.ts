@@ -57,7 +57,7 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
     import('../client/runs.ts'),
     import('../client/connect.ts'),
   ]);
-  if (options.server === 'if running') requireRuns();
+  if (options.server === 'if running' && !hasStore()) throw noRuns();
   let server = await findServer(options.server);
   const store = await openStore(STORE_FOLDER, { create: true });
   let client = server && (await connect(server.target));
@@ -111,19 +111,15 @@ export async function openSession(options: { server: 'start' | 'if running' }): 
 }
 
 /** The runs of this folder as the store knows them; needs no server. @throws SoftflowError `RUN_NOT_FOUND`, those of the store */
-export async function openStoredRuns(): Promise<Pick<Session, 'runs' | 'store'>> {
-  requireRuns();
+export async function openStoredRuns(): Promise<Pick<Session, 'runs' | 'sweeps' | 'store'>> {
+  if (!hasStore()) throw noRuns();
   const [{ openStore }, { Runs }] = await Promise.all([import('../artifacts/store.ts'), import('../client/runs.ts')]);
   const store = await openStore(STORE_FOLDER);
-  return { runs: new Runs({ store }), store };
+  const sweeps = async () => new (await import('../client/sweeps.ts')).Sweeps({ store });
+  return { runs: new Runs({ store }), sweeps, store };
 }
 
 export const hasStore = (): boolean => existsSync(STORE_FOLDER);
-
-/** Before a server is started to look for a run where there can be none. @throws SoftflowError `RUN_NOT_FOUND` */
-export function requireRuns(): void {
-  if (!hasStore()) throw noRuns();
-}
 
 function noRuns(): SoftflowError {
   return new SoftflowError(

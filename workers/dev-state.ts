@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import type { Fault } from '../activities/faults.ts';
 import { QUEUE_KINDS } from '../workflows/task-queues.ts';
 import { ProcessIdentitySchema } from './process-identity.ts';
 
@@ -45,9 +46,18 @@ export async function readDevState(stateFolder: string): Promise<DevState | unde
 
 export async function writeDevState(stateFolder: string, state: DevState): Promise<void> {
   await mkdir(stateFolder, { recursive: true });
-  const path = devPaths(stateFolder).state;
+  await writeWhole(devPaths(stateFolder).state, state);
+}
+
+/** Why a supervisor could not start, for the command that started it. */
+export async function writeDevFailure(stateFolder: string, fault: Fault): Promise<void> {
+  await writeWhole(devPaths(stateFolder).failure, fault);
+}
+
+/** Who reads meanwhile finds the old file or the new one, never a part. */
+async function writeWhole(path: string, value: unknown): Promise<void> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}`;
-  await writeFile(temporary, `${JSON.stringify(state, null, 2)}\n`);
+  await writeFile(temporary, `${JSON.stringify(value, null, 2)}\n`);
   await rename(temporary, path);
 }
 

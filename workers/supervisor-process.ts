@@ -1,7 +1,7 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { toFault } from '../activities/faults.ts';
 import { takeDevLock } from './dev-lock.ts';
-import { devPaths } from './dev-state.ts';
+import { writeDevFailure } from './dev-state.ts';
 import { Supervisor, type SupervisorSettings } from './supervisor.ts';
 
 /** The supervisor as a process of its own; its settings are the one JSON argument. */
@@ -14,7 +14,7 @@ try {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => supervisor.stop());
   await supervisor.run();
 } catch (error) {
-  await writeFile(devPaths(settings.stateFolder).failure, JSON.stringify(toFault(error)));
+  await writeDevFailure(settings.stateFolder, toFault(error));
   process.exitCode = 1;
 } finally {
   await rm(lock, { force: true });

@@ -5,7 +5,7 @@ import type { ListedRelease, Releases } from '../../client/releases.ts';
 import { align } from '../../report/format.ts';
 import type { PromotionOutcome } from '../../workflows/promotion-state.ts';
 import { EXIT } from '../exit-codes.ts';
-import { hasStore, openSession, openStoredRuns, requireRuns, type Session } from '../session.ts';
+import { hasStore, openSession, openStoredRuns, type Session } from '../session.ts';
 import { oneLine, type Terminal } from '../terminal.ts';
 
 export interface PromoteOptions {
@@ -31,10 +31,10 @@ const REASON_WIDTH = 120;
 
 /** Makes a finished run current; without --force only if it passes the rule, which may need the champion to be tested. */
 export async function promote(name: string, options: PromoteOptions, terminal: Terminal): Promise<number> {
-  requireRuns();
+  const runId = await (await openStoredRuns()).runs.find(name);
   const { force = false, reason = '' } = options;
-  return withSession(force ? 'if running' : 'start', async ({ runs, releases }) => {
-    const outcome = await (await releases()).promote(await runs.find(name), { by: whoAmI(), reason, force });
+  return withSession(force ? 'if running' : 'start', async ({ releases }) => {
+    const outcome = await (await releases()).promote(runId, { by: whoAmI(), reason, force });
     if (options.json) terminal.out(JSON.stringify(outcome, null, 2));
     else printOutcome(outcome, terminal);
     return outcome.decision === 'promoted' || outcome.release === outcome.champion ? EXIT.ok : EXIT.rejected;

@@ -8,7 +8,7 @@ import { loadConfigFile } from '../config-file.ts';
 import { howToReach } from '../detach.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findWork } from '../find-work.ts';
-import { openSession, requireRuns, type Session } from '../session.ts';
+import { openSession, openStoredRuns, type Session } from '../session.ts';
 import { startAndShow } from '../start-work.ts';
 import type { Terminal } from '../terminal.ts';
 import { isAlive, watchRun, watchRuns } from '../watch-run.ts';
@@ -74,11 +74,11 @@ function goesFurther(runId: string, until: string): SoftflowError {
 
 /** Takes up a run or sweep that was paused, stopped or has failed; one that goes on anyway is shown. */
 export async function resume(name: string, options: ResumeOptions, terminal: Terminal): Promise<number> {
-  requireRuns();
   const part = partOf(options);
   const whole = Object.keys(part).length === 0;
+  // Before a server is started for a run that is not there.
+  const { kind, id } = await findWork(await openStoredRuns(), name);
   return startAndShow(undefined, terminal, async (session) => {
-    const { kind, id } = await findWork(session, name);
     if (kind === 'sweep' && !whole) throw ofOneRun(id);
     const work = kind === 'sweep' ? await session.sweeps() : session.runs;
     await work.resume(id, part).catch((error: unknown) => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -110,6 +110,17 @@ it('looks for a run, a schedule or what to promote without making a folder or st
     expect(await softflow(...argv)).toMatchObject({ code: 2, err: expect.stringContaining('RUN_NOT_FOUND') });
   expect(await softflow('schedule', 'list', '--json')).toEqual({ code: 0, out: '[]', err: '' });
   expect(existsSync('.softflow')).toBe(false);
+});
+
+it('starts no server for a run that is not there', async () => {
+  await finishedRun('monday-1', '2026-11-23T03:00:00.000Z');
+  const before = readdirSync('.softflow');
+  for (const argv of [
+    ['resume', 'tuesday'],
+    ['promote', 'tuesday'],
+  ])
+    expect(await softflow(...argv)).toMatchObject({ code: 2, err: expect.stringContaining('RUN_NOT_FOUND') });
+  expect(readdirSync('.softflow')).toEqual(before);
 });
 
 it('lists no schedules of a server that is not running: starting it would start their retrains', async () => {

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -78,8 +79,9 @@ test('a run goes on while server, workers and supervisor die one after the other
 });
 
 test('a port that must be this one and is taken is an error that names it', async () => {
-  const port = await freePort();
-  const taken = createServer().listen(port, '127.0.0.1');
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
   try {
     await expect(ensureEmbedded({ stateFolder, port })).rejects.toMatchObject({
       code: 'PORT_IN_USE',
