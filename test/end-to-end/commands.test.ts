@@ -210,7 +210,7 @@ describe('commands about runs', { timeout: 180_000 }, () => {
     let printed = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (printed += data));
     const until = (text: string) =>
-      vi.waitFor(() => expect(printed).toContain(text), { timeout: 60_000, interval: 100 });
+      vi.waitFor(() => expect(printed).toContain(text), { timeout: 90_000, interval: 100 });
     await until(`${other}  ${other}: paused`);
     expect(softflow(['dev', 'stop']).status).toBe(0);
     // Another folder's server takes the port that became free, and knows nothing of these runs.
