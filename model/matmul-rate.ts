@@ -45,9 +45,8 @@ function median(values: readonly number[]): number {
 /** x [rows, from] times a weight, which lies as [to, from] where it is transposed, else as [from, to]. */
 function product(precision: Precision, rows: number, from: number, to: number, transposed: boolean): Product {
   const flops = 2 * rows * from * to;
-  // Random numbers would take longer than the products; the rate does not depend on them.
-  const x = tf.fill([rows, from], 0.5) as Tensor2D;
-  const weight = tf.fill(transposed ? [to, from] : [from, to], 0.25) as Tensor2D;
+  const x = tf.randomUniform([rows, from], -1, 1) as Tensor2D;
+  const weight = tf.randomUniform(transposed ? [to, from] : [from, to], -1, 1) as Tensor2D;
   const ops = precision === 'bf16' ? nativeOps() : undefined;
   if (ops === undefined)
     return {

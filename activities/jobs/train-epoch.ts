@@ -49,7 +49,8 @@ class Epoch {
   private tokensDone = 0;
   private flopsDone = 0;
   private microBatchesDone = 0;
-  private computeSeconds = 0;
+  /** In passes and optimiser. */
+  computeSeconds = 0;
 
   constructor(
     input: Input,
@@ -91,15 +92,22 @@ class Epoch {
     const batch = packBatch(samples, this.prefix);
     const dropout = placedDropout(batch, { seed, stage, step: this.state.optimizer.step }, lora.dropout);
     const { alive } = this.context;
-    const began = performance.now();
-    const loss = softLoss(this.model, adapter, batch, weights, { ...(dropout && { dropout }), alive });
-    this.computeSeconds += (performance.now() - began) / 1000;
+    const loss = this.computing(() =>
+      softLoss(this.model, adapter, batch, weights, { ...(dropout && { dropout }), alive }),
+    );
     this.figures.stepLoss += loss.targetSum * weights.target + loss.distilledSum * weights.distilled;
     this.samplesDone += samples.length;
     this.tokensDone += batch.ids.length;
     this.flopsDone += usefulFlops(this.model.config, batch, lora);
     this.microBatchesDone++;
     return loss;
+  }
+
+  private computing<T>(work: () => T): T {
+    const began = performance.now();
+    const result = work();
+    this.computeSeconds += (performance.now() - began) / 1000;
+    return result;
   }
 
   /** Gradients are added strictly in the order of the micro-batches. */
@@ -130,9 +138,9 @@ class Epoch {
 
   private endStep(step: number): void {
     const { state, figures } = this;
-    const began = performance.now();
-    const norm = adamWStep(state.parameters, state.accumulated!, state.optimizer, this.input.params.optimizer);
-    this.computeSeconds += (performance.now() - began) / 1000;
+    const norm = this.computing(() =>
+      adamWStep(state.parameters, state.accumulated!, state.optimizer, this.input.params.optimizer),
+    );
     // Activations can overflow to a loss that looks sound; the gradient then does not.
     if (!Number.isFinite(norm)) throw this.notFinite('gradient', norm);
     delete state.accumulated;
@@ -172,7 +180,7 @@ class Epoch {
     const { figures } = this;
     const total = samplesOf(this.plan);
     const done = samplesOf(this.plan.slice(0, figures.step)) + samplesOf([this.plan[figures.step]], figures.microBatch);
-    const { seconds: _, computeSeconds: __, rate, ...speed } = this.rates();
+    const { seconds: _, rate, ...speed } = this.rates();
     this.context.progress({
       step: 'trainEpoch',
       position: positionOf(this.input, figures, this.plan),
@@ -208,7 +216,6 @@ class Epoch {
       seconds,
       rate: this.samplesDone / seconds,
       tokensPerSecond: this.tokensDone / seconds,
-      computeSeconds: this.computeSeconds,
       ...(limit !== undefined && { mfu: this.flopsDone / seconds / limit }),
     };
   }
@@ -251,6 +258,7 @@ async function finish(input: Input, context: JobContext, epoch: Epoch) {
     fingerprint,
     telemetry: {
       ...epoch.rates(),
+      computeSeconds: epoch.computeSeconds,
       resumes: await resumesOf(store, input.key),
       unit: 'samples',
       peakRssBytes: process.resourceUsage().maxRSS * 1024,
