@@ -9,6 +9,9 @@ import { type Answer, type Request, Side } from './side.ts';
 export const TASKS = ['trainStep', 'generate', 'encode'] as const;
 export type Task = (typeof TASKS)[number];
 
+/** Training is steps in a row; the first one after the other side's turn is slower, on both sides. */
+const STEPS_IN_A_ROW = 3;
+
 export interface Timed {
   /** Seconds of each pair, in turn. */
   peer: number[];
@@ -108,7 +111,7 @@ async function measure(
 }
 
 function requestOf(task: Task, pair: number, { prompts }: CompareOptions): Request {
-  if (task === 'trainStep') return { do: 'trainStep', first: pair * 8 };
+  if (task === 'trainStep') return { do: 'trainStep', first: pair * 8, steps: STEPS_IN_A_ROW };
   return task === 'generate' ? { do: 'generate', prompts } : { do: 'encode' };
 }
 

@@ -4,14 +4,14 @@ import { createInterface } from 'node:readline';
 /** What a side is asked for; both sides know the same words. */
 export type Request =
   | { do: 'loss'; first: number }
-  | { do: 'trainStep'; first: number }
+  | { do: 'trainStep'; first: number; steps: number }
   | { do: 'generate'; prompts: number }
   | { do: 'encode' }
   | { do: 'matmulRate'; tokens: number }
   | { do: 'pipeline' };
 
 export interface Answer {
-  /** Of the work alone, measured inside the process. */
+  /** Of the work alone, measured inside the process; of several steps, the mean. */
   seconds: number;
   /** Of the process up to now. */
   peakRssBytes: number;

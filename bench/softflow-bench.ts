@@ -69,9 +69,11 @@ export class SoftflowBench {
     return this.step(this.samples(first), 0);
   }
 
-  /** Forward and backward of a micro-batch with dropout, the gradients on the host. */
-  trainStep(first: number): Measured {
-    return this.step(this.samples(first), this.work.config.lora.dropout);
+  /** Forward and backward of a micro-batch with dropout, the gradients on the host; the mean time of some in a row. */
+  trainStep(first: number, steps: number): Measured {
+    const { dropout } = this.work.config.lora;
+    const made = Array.from({ length: steps }, () => this.step(this.samples(first), dropout));
+    return { ...made[0]!, seconds: made.reduce((sum, { seconds }) => sum + seconds, 0) / steps };
   }
 
   step(samples: readonly WorkSample[], dropoutRate: number): Measured {

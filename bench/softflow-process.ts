@@ -17,7 +17,7 @@ async function answer(request: Request): Promise<Omit<Answer, 'peakRssBytes'>> {
     case 'loss':
       return bench.loss(request.first);
     case 'trainStep':
-      return bench.trainStep(request.first);
+      return bench.trainStep(request.first, request.steps);
     case 'generate':
       return bench.generate(request.prompts);
     case 'encode':

@@ -29,6 +29,8 @@ const BY_CODE: [prefix: string, code: number][] = [
   ['RELEASE_NOT_FOUND', EXIT.usage],
   ['RELEASE_AMBIGUOUS', EXIT.usage],
   ['RECIPE_EXISTS', EXIT.usage],
+  ['DATA_NOT_FOUND', EXIT.usage],
+  ['DATA_COLUMN_MISSING', EXIT.usage],
   ['INTERRUPTED', EXIT.detached],
   ['WILL_NOT_FIT', EXIT.willNotFit],
   ['STORE_DAMAGED', EXIT.damaged],

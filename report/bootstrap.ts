@@ -27,7 +27,7 @@ export interface BootstrapOptions {
  * With fewer differing windows than this an exact sign test cannot reach p < .05 (2 * 0.5^6 = .03), and a
  * percentile bootstrap is too sure of itself.
  */
-const MIN_DIFFERING_WINDOWS = 6;
+export const MIN_DIFFERING_WINDOWS = 6;
 
 /**
  * Percentile bootstrap of a mean over windows. Values that are all 0 or all 1 carry no spread to resample, so

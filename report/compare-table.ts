@@ -1,3 +1,4 @@
+import { type Difference, MIN_DIFFERING_WINDOWS } from './bootstrap.ts';
 import type { PairedSlice, RunComparison } from './compare.ts';
 import { align, integer, plain, rate, shorten, signed } from './format.ts';
 import { SLICE_LABELS } from './slices.ts';
@@ -26,6 +27,7 @@ export function renderComparison(comparison: RunComparison): string[] {
       ]),
     ]),
     ...sliceLines(comparison.slices, k),
+    ...noiseLines([...comparison.results, ...comparison.slices]),
   ];
 }
 
@@ -54,6 +56,16 @@ function sliceLines(slices: readonly PairedSlice[], k: number): string[] {
         verdict,
       ]),
     ]),
+  ];
+}
+
+/** Why a difference whose interval leaves 0 out is called noise. */
+function noiseLines(pairs: readonly { difference: Difference }[]): string[] {
+  const surprising = pairs.some(({ difference: { low, high, withinNoise } }) => withinNoise && (low > 0 || high < 0));
+  if (!surprising) return [];
+  return [
+    '',
+    `Within noise beside an interval without 0: fewer than ${MIN_DIFFERING_WINDOWS} windows differ, too few to tell.`,
   ];
 }
 

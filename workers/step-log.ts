@@ -4,6 +4,9 @@ import type { StepInput, StepResult } from '../activities/contracts.ts';
 import { QUEUE_OF_STEP } from '../workflows/task-queues.ts';
 import { type LogLine, writeLogLine } from './log-lines.ts';
 
+/** A queue of activities has no workflows, by intent. */
+const NO_NEWS = new Set(['No workflows registered, not polling for workflow tasks']);
+
 /** The logger of the Temporal SDK: its warnings, and what steps say of themselves. */
 export function jsonLogger(): DefaultLogger {
   return new DefaultLogger('INFO', (entry) => {
@@ -13,6 +16,7 @@ export function jsonLogger(): DefaultLogger {
 }
 
 function lineOf({ level, message, meta }: LogEntry): Omit<LogLine, 'time' | 'pid'> | undefined {
+  if (NO_NEWS.has(message)) return undefined;
   const { sdkComponent, workflowId, activityType, attempt, key, trace, error } = meta ?? {};
   const ofStep = typeof activityType === 'string' && activityType in QUEUE_OF_STEP;
   // A step tells its own beginning and end; of everything else only warnings are news.

@@ -40,7 +40,7 @@ const SUMMARY_WIDTH = 240;
 
 async function withSchedules<T>(
   work: (schedules: Schedules) => Promise<T>,
-  server: 'start' | 'if running' = 'start',
+  server: 'start' | 'if running',
 ): Promise<T> {
   const session = await openSession({ server });
   try {
@@ -50,11 +50,21 @@ async function withSchedules<T>(
   }
 }
 
-/** Looking starts no embedded server: that would let its schedules start retrains. A server that is configured is just asked. */
-async function whereToLook(): Promise<'start' | 'if running' | 'nowhere'> {
-  if (hasStore()) return 'if running';
+/** Schedules of a configured server, which is just asked, or of this folder's embedded one. */
+async function withKnown<T>(work: (schedules: Schedules) => Promise<T>, embedded: 'start' | 'if running'): Promise<T> {
+  if (await nowhere()) return withSchedules(work, 'if running');
+  return withSchedules(work, hasStore() ? embedded : 'start');
+}
+
+/** Looking starts no embedded server: that would let its schedules start retrains. */
+const lookAt = <T>(work: (schedules: Schedules) => Promise<T>): Promise<T> => withKnown(work, 'if running');
+const alter = <T>(work: (schedules: Schedules) => Promise<T>): Promise<T> => withKnown(work, 'start');
+
+/** A folder in which nothing was begun has no schedules, and an embedded server need not be started to say so. */
+async function nowhere(): Promise<boolean> {
+  if (hasStore()) return false;
   const { configuredTarget } = await import('../../client/connect.ts');
-  return configuredTarget() ? 'start' : 'nowhere';
+  return !configuredTarget();
 }
 
 /** Sets up what the recipe needs, and hands it to the server with its times. */
@@ -70,7 +80,7 @@ export async function create(
   const view = await withSchedules(async (schedules) => {
     await schedules.create(name, change);
     return schedules.describe(name);
-  });
+  }, 'start');
   if (options.json) terminal.out(JSON.stringify(view, null, 2));
   else {
     terminal.out(`Schedule ${name} retrains ${recipe}; next: ${view.next[0] ?? 'never'}.`);
@@ -99,7 +109,7 @@ export async function update(
       'USAGE',
       'Nothing to change: name the recipe or an option, see softflow schedule update --help.',
     );
-  await withSchedules((schedules) => schedules.update(name, change));
+  await alter((schedules) => schedules.update(name, change));
   return tell(name, 'updated', `is changed. See: softflow schedule describe ${name}`, options, terminal);
 }
 
@@ -130,8 +140,7 @@ function timesOf({ cron, every, tz, overlap, catchup, pauseOnFailure }: UpdateOp
 }
 
 export async function list(options: { json?: boolean }, terminal: Terminal): Promise<number> {
-  const where = await whereToLook();
-  const schedules = where === 'nowhere' ? [] : await withSchedules((all) => all.list(), where);
+  const schedules = (await nowhere()) ? [] : await lookAt((all) => all.list());
   if (options.json) terminal.out(JSON.stringify(schedules, null, 2));
   else if (schedules.length === 0)
     terminal.out('No schedules yet. Next: softflow schedule create nightly my.yaml --cron "0 3 * * *"');
@@ -145,9 +154,7 @@ function listed({ name, times, timezone, paused, note, next }: ScheduleSummary):
 }
 
 export async function describe(name: string, options: { json?: boolean }, terminal: Terminal): Promise<number> {
-  const where = await whereToLook();
-  const server = where === 'nowhere' ? 'if running' : where;
-  const view = await withSchedules((schedules) => schedules.describe(name), server);
+  const view = await lookAt((schedules) => schedules.describe(name));
   if (options.json) terminal.out(JSON.stringify(view, null, 2));
   else for (const line of described(view)) terminal.out(line);
   return EXIT.ok;
@@ -181,13 +188,13 @@ function sweepText({ runs, maxParallel, budgetSeconds }: SweepPlan): string {
 }
 
 export async function pause(name: string, options: NoteOption, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.pause(name, options.note));
+  await alter((schedules) => schedules.pause(name, options.note));
   const sentence = `is paused; what is at work goes on. To start again: softflow schedule unpause ${name}`;
   return tell(name, 'paused', sentence, options, terminal);
 }
 
 export async function unpause(name: string, options: NoteOption, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.unpause(name, options.note));
+  await alter((schedules) => schedules.unpause(name, options.note));
   return tell(name, 'unpaused', 'starts again at its times.', options, terminal);
 }
 
@@ -196,18 +203,18 @@ export async function trigger(
   options: JsonOption & { overlap?: Overlap },
   terminal: Terminal,
 ): Promise<number> {
-  await withSchedules((schedules) => schedules.trigger(name, options.overlap));
+  await alter((schedules) => schedules.trigger(name, options.overlap));
   const sentence = `is asked for a retrain now. What becomes of it: softflow schedule describe ${name}`;
   return tell(name, 'triggered', sentence, options, terminal);
 }
 
 export async function backfill(name: string, options: BackfillOptions, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.backfill(name, options.from, options.to, options.overlap));
+  await alter((schedules) => schedules.backfill(name, options.from, options.to, options.overlap));
   const sentence = `makes up for ${options.from} to ${options.to}. See: softflow schedule describe ${name}`;
   return tell(name, 'backfilled', sentence, options, terminal);
 }
 
 export async function remove(name: string, options: JsonOption, terminal: Terminal): Promise<number> {
-  await withSchedules((schedules) => schedules.delete(name));
+  await alter((schedules) => schedules.delete(name));
   return tell(name, 'deleted', 'is removed; what it has started goes on.', options, terminal);
 }

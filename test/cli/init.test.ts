@@ -109,7 +109,7 @@ test('wrong wishes are refused with the way on', async () => {
     [['--template', 'plantd'], 2, 'did you mean "planted"?'],
     [['--template', 'csv', '--from', interactions], 2, '--from or --template'],
     [['--items', interactions], 2, 'give both'],
-    [['--from', join(folder, 'none.csv')], 1, 'DATA_NOT_FOUND'],
+    [['--from', join(folder, 'none.csv')], 2, 'DATA_NOT_FOUND'],
     [['--from', interactions], 1, 'No column of times was found'],
   ];
   for (const [args, code, message] of cases) {

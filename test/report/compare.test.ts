@@ -72,6 +72,16 @@ describe('compareRuns', () => {
     expect(compareRuns(summary(), better(), 20).k).toBe(20);
   });
 
+  it('says why an interval without 0 is noise where few windows differ', () => {
+    const few = summary({
+      predictions: { ...smallRun().predictions, soft: predictions((row) => (row < 7 ? 1 : 250)) },
+    });
+    const lines = renderComparison(compareRuns(summary(), few));
+    expect(lines.find((line) => line.startsWith('SOFT HR@10'))).toMatch(/\+\.078 +\[\+\.016, .* 5\/0 +within noise$/);
+    expect(lines.at(-1)).toContain('fewer than 6 windows differ');
+    expect(renderComparison(compareRuns(summary(), better())).at(-1)).not.toContain('fewer than');
+  });
+
   it('prints settings, models and slices on lines of their own, nothing hostile among them', () => {
     const lines = renderComparison(compareRuns(summary({ runId: HOSTILE }), better()));
     expect(lines).toContain('soft.curriculumAlpha  10  1');
