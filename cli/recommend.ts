@@ -115,7 +115,7 @@ const COLUMNS = [
 ] as const;
 
 function ranked({ titleRows, distances }: RecommendationRow) {
-  return titleRows.map((titleRow, i) => ({ titleRow, rank: i + 1, score: -(distances[i] as number) }));
+  return titleRows.map((titleRow, i) => ({ titleRow, rank: i + 1, score: 0 - (distances[i] as number) }));
 }
 
 async function readUsers(
