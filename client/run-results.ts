@@ -1,6 +1,7 @@
 import type { ReleaseParams } from '../activities/contracts.ts';
 import type { ArtifactRef } from '../artifacts/artifact-ref.ts';
 import type { Manifest, Store } from '../artifacts/store.ts';
+import { stepForgotten } from '../artifacts/tombstones.ts';
 import { SoftflowError } from '../errors.ts';
 import type { RunConfig } from '../workflows/run-config.ts';
 import type { RunStatus } from '../workflows/run-state.ts';
@@ -18,7 +19,7 @@ export interface ReleasedRun {
 
 /**
  * Reads back what a run released, from the store alone.
- * @throws SoftflowError `RUN_UNFINISHED` when the run has no release yet, and those of the store
+ * @throws SoftflowError `RUN_UNFINISHED` when the run has no release yet, `STEP_FORGOTTEN`, `STEP_MISSING`, and those of the store
  */
 export async function readReleasedRun(store: Store, runId: string): Promise<ReleasedRun> {
   const manifest = await manifestOf(store, runId, 'release');
@@ -34,7 +35,7 @@ export async function readReleasedRun(store: Store, runId: string): Promise<Rele
 
 /**
  * A file of a run's report or release: `summary.json`, `metrics.json`.
- * @throws SoftflowError `RUN_UNFINISHED`, and those of the store
+ * @throws SoftflowError `RUN_UNFINISHED`, `STEP_FORGOTTEN`, `STEP_MISSING`, and those of the store
  */
 export async function readRunFile(store: Store, runId: string, path: string): Promise<Uint8Array> {
   for (const step of ['renderReport', 'release'] as const) {
@@ -49,6 +50,13 @@ async function manifestOf(store: Store, runId: string, step: 'release' | 'render
   const key = status?.steps.find((candidate) => candidate.step === step)?.key;
   const manifest = key === undefined ? undefined : await store.readManifest(key);
   if (manifest) return manifest;
+  if (key !== undefined && (await store.isForgotten(key))) throw stepForgotten(key);
+  if (status?.phase === 'completed')
+    throw new SoftflowError(
+      'STEP_MISSING',
+      `The results of run ${runId} are no longer in the store. Run the same recipe again: only what is missing is computed.`,
+      { details: { runId, step } },
+    );
   throw new SoftflowError(
     'RUN_UNFINISHED',
     `The run ${runId} has no results yet: it is ${status?.phase ?? 'just begun'}. Next: softflow watch ${runId}, or softflow resume ${runId} when it stands still.`,

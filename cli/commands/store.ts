@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
 import { collectGarbage, type GarbageReport } from '../../artifacts/gc.ts';
+import { releasesFolder } from '../../artifacts/release-view.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import { type Finding, type VerifyReport, verifyStore } from '../../artifacts/verify.ts';
 import { type ForgetUserReport, forgetUser } from '../../client/forget-user.ts';
@@ -122,7 +123,7 @@ export async function forget(options: ForgetCommandOptions, terminal: Terminal):
   const store = await openStore(options.store ?? STORE_FOLDER, { readOnly: dryRun });
   const countRows = rowCounter(store, user);
   const print = (report: ForgetUserReport, done: boolean) => {
-    const copies = report.runs.map((runId) => join(RUNS_FOLDER, runId)).filter((folder) => existsSync(folder));
+    const copies = copiesOf(store, report).filter((folder) => existsSync(folder));
     const { erased, ...rest } = report;
     const whole = { user, store: store.root, forgotten: done, ...rest, erased: erased.length, copies };
     if (json) terminal.out(JSON.stringify(whole, null, 2));
@@ -139,6 +140,12 @@ export async function forget(options: ForgetCommandOptions, terminal: Terminal):
   }
   print(await forgetUser(store, { countRows }), true);
   return EXIT.ok;
+}
+
+/** Folders outside of the store that runs and releases are copied to. */
+function copiesOf(store: Store, { runs, releases }: ForgetUserReport): string[] {
+  const views = relative(process.cwd(), releasesFolder(store));
+  return [...runs.map((runId) => join(RUNS_FOLDER, runId)), ...releases.map(({ key }) => join(views, key))];
 }
 
 /** Rows of a user in an artifact; each artifact is read once. */

@@ -1,13 +1,15 @@
-import { chmod, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ArtifactRef } from '../../artifacts/artifact-ref.ts';
+import { releasesFolder } from '../../artifacts/release-view.ts';
 import { openStore, type Store } from '../../artifacts/store.ts';
 import type { Finding } from '../../artifacts/verify.ts';
 import { findingsExitCode } from '../../cli/exit-codes.ts';
 import { runCli } from '../../cli/program.ts';
 import { openTerminal } from '../../cli/terminal.ts';
+import { readReleasedRun } from '../../client/run-results.ts';
 import { encodeDistilled, encodeTable, encodeWindows } from '../../datasets/tables.ts';
 import { RunConfigSchema } from '../../workflows/run-config.ts';
 import { manifestOf } from '../artifacts/fixtures.ts';
@@ -203,10 +205,17 @@ test('Forgetting a user says what is affected, asks for --yes, and leaves no byt
   });
   expect(await softflow('forget', '--user', '7')).toMatchObject({ code: 2, err: expect.stringContaining('--yes') });
   expect(await readdir(join(root, 'blobs'))).toHaveLength(5);
+  await store.putRunRecord('night-1', 'status', {
+    phase: 'completed',
+    steps: [{ id: 'release', key: KEYS.release, step: 'release' }],
+  });
+  await mkdir(join(releasesFolder(store), KEYS.release), { recursive: true });
   const done = await softflow('forget', '--user', '7', '--yes');
   expect(done).toMatchObject({ code: 0, err: '' });
   expect(done.out).toContain('interactions: 2 rows in 1 table');
   expect(done.out).toContain('is current: promote another one');
+  expect(done.out).toMatch(new RegExp(`which you remove yourself: .*releases/${KEYS.release}\\n`));
+  await expect(readReleasedRun(store, 'night-1')).rejects.toMatchObject({ code: 'STEP_FORGOTTEN' });
   expect(await readdir(join(root, 'blobs'))).toEqual([]);
   expect((await softflow('verify', '--read-data')).code).toBe(0);
   expect((await softflow('forget', '--user', '7', '--yes')).out).toContain('is in no table of this store');
