@@ -58,8 +58,9 @@ const GAPS = 1.08;
 const RAMBLING = 0.25;
 
 /** Reads the run's data as tokens, and measures what its units of work cost. Only a process with a backend may call it. */
-export async function measureFigures(request: FiguresRequest, context: FiguresContext): Promise<RunFigures> {
-  const { tables, prepare } = await readTables(request, context);
+export async function measureFigures(asked: FiguresRequest, context: FiguresContext): Promise<RunFigures> {
+  const { tables, prepare } = await readTables(asked, context);
+  const request = withinRows(asked, tables.rows);
   const location = await context.places.modelFiles(request.model);
   const { config } = await openWeights(location);
   const tokens = countTokens(tables, await openTokenizer(location, config), request);
@@ -75,6 +76,18 @@ export async function measureFigures(request: FiguresRequest, context: FiguresCo
     calibration,
     peakBytes: peakBytes(config, tokens, request, context.backendBytes),
     ...(prepare && { prepare }),
+  };
+}
+
+/** No micro-batch and no tile is larger than all there is. */
+function withinRows(request: FiguresRequest, { titles, train, valid, test }: RunFigures['rows']): FiguresRequest {
+  const { generation, encodeRows, microBatchSize } = request;
+  const tileRows = Math.min(generation.tileRows, Math.max(1, train, valid, test));
+  return {
+    ...request,
+    generation: { ...generation, tileRows },
+    encodeRows: Math.min(encodeRows, Math.max(1, titles)),
+    microBatchSize: Math.min(microBatchSize, Math.max(1, train)),
   };
 }
 

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -60,13 +60,22 @@ describe('before, while and after a run', { timeout: 300_000 }, () => {
     expect(existsSync(join(folder, '.softflow'))).toBe(false);
   });
 
+  it('plan takes no micro-batch for larger than all train windows', () => {
+    const { fits, steps } = plan('-s', 'train.batchSize=10000000', '-s', 'train.microBatchSize=10000000');
+    const peak = steps.find(({ id }) => id === 'sft-1-train')?.peakBytes ?? 0;
+    expect([fits, peak < 2e9]).toEqual([true, true]);
+  });
+
   it('plan ends with 3 when a step does not fit, and says what to lower', () => {
-    const size = ['-s', 'train.batchSize=10000000', '-s', 'train.microBatchSize=10000000'];
-    const { status, stdout, stderr } = softflow('plan', 'tiny.yaml', ...size);
+    // Some 1.8 MB a sample: half as much again as this machine has.
+    const rows = Math.ceil((1.5 * totalmem()) / 1.8e6);
+    const sizes = ['data.source.planted.users', 'data.samples.train', 'train.batchSize', 'train.microBatchSize'];
+    const settings = sizes.flatMap((size) => ['-s', `${size}=${rows}`]);
+    const { status, stdout, stderr } = softflow('plan', 'tiny.yaml', ...settings);
     expect(status).toBe(3);
     expect(stdout).toContain('SFT epoch 1: train');
     expect(stderr).toContain('WILL_NOT_FIT');
-    expect(stderr).toContain('lower train.microBatchSize (10000000)');
+    expect(stderr).toContain(`lower train.microBatchSize (${rows})`);
   });
 
   it('demo --kill really kills, and ends with the same bytes as the run that was left alone', () => {
