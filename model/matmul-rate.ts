@@ -92,12 +92,20 @@ const MAX_ROWS = 1024;
 /**
  * `matmulRate` of the native library, measured once in this process for each precision and model shape; undefined on
  * other backends, where it would take too long.
+ * @param reached FLOP/s of real work: a rate below it was measured while the machine was busy, so it is measured again
  */
-export function knownMatmulRate(config: ModelConfig, precision: Precision, tokens: number): number | undefined {
+export function knownMatmulRate(
+  config: ModelConfig,
+  precision: Precision,
+  tokens: number,
+  reached = 0,
+): number | undefined {
   if (nativeOps() === undefined) return undefined;
   const { layers, hiddenSize, ffnSize, heads, kvHeads, headSize } = config;
   const key = [precision, layers, hiddenSize, ffnSize, heads, kvHeads, headSize].join('/');
-  const rate = rates.get(key) ?? matmulRate(config, precision, Math.max(1, Math.min(tokens, MAX_ROWS)));
+  const known = rates.get(key) ?? 0;
+  if (known > reached) return known;
+  const rate = Math.max(known, matmulRate(config, precision, Math.max(1, Math.min(tokens, MAX_ROWS))));
   rates.set(key, rate);
   return rate;
 }

@@ -201,9 +201,10 @@ class Epoch {
     );
   }
 
-  /** Figures of this attempt. The machine's limit is measured once in a process, after the first micro-batch. */
+  /** Figures of this attempt. The machine's limit is measured in a process after the first micro-batch. */
   rates() {
     const seconds = Math.max((Date.now() - this.started) / 1000, 1e-3);
+    const reached = this.flopsDone / seconds;
     const limit =
       this.microBatchesDone === 0
         ? undefined
@@ -211,12 +212,13 @@ class Epoch {
             this.model.config,
             this.input.params.precision,
             Math.round(this.tokensDone / this.microBatchesDone),
+            reached,
           );
     return {
       seconds,
       rate: this.samplesDone / seconds,
       tokensPerSecond: this.tokensDone / seconds,
-      ...(limit !== undefined && { mfu: this.flopsDone / seconds / limit }),
+      ...(limit !== undefined && { mfu: reached / limit }),
     };
   }
 }
