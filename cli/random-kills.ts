@@ -15,8 +15,8 @@ export interface Kill {
 const KILLABLE = new Set(['encodeTitles', 'trainEpoch', 'selfDistill', 'measureDistance', 'evaluate']);
 /** Long steps are hit within this many seconds of their first progress. */
 const LONGEST_WAIT_SECONDS = 20;
-/** A step that shows no progress is hit within this many of its beginning. */
-const BLIND_WAIT_SECONDS = 3;
+/** A step that shows no progress is hit this many after its beginning: one that does is killed in the middle of something. */
+const BLIND_WAIT_SECONDS = 30;
 
 /**
  * Decides when to kill: in so many steps of the plan, chosen at random and each hit once, a random time after it has shown
@@ -76,7 +76,8 @@ export class RandomKills {
   }
 
   #delayMs(shown: Progress | undefined): number {
-    const seconds = shown ? Math.min((shown.secondsLeft ?? 0) * 0.8, LONGEST_WAIT_SECONDS) : BLIND_WAIT_SECONDS;
+    if (!shown) return BLIND_WAIT_SECONDS * 1000;
+    const seconds = Math.min((shown.secondsLeft ?? 0) * 0.8, LONGEST_WAIT_SECONDS);
     return this.#random(Math.max(1, Math.round(seconds * 1000)));
   }
 }
