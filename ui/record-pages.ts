@@ -1,6 +1,7 @@
 import type { AuditRow } from '../artifacts/decisions.ts';
 import type { ScheduleSummary } from '../client/schedule-view.ts';
 import { escapeHtml } from '../report/escape.ts';
+import { significant } from '../report/format.ts';
 import { tableHtml } from '../report/html-parts.ts';
 import { type Page, runLink } from './layout.ts';
 
@@ -35,21 +36,30 @@ function releasesHtml(audit: readonly AuditRow[]): string {
     return '<p class="empty">Nothing was promoted yet. Next: <code>softflow promote &lt;run&gt;</code></p>';
   const current = audit.findLast(({ number }) => number !== null);
   const columns = ['what', 'number', 'run', 'current after it', 'by', 'at', 'reason', 'figures'];
-  const rows = [...audit].reverse().map((row) => [
-    row.what,
-    `${row.number ?? ''}${row === current ? ' <span class="tag">current</span>' : ''}`,
-    row.runId === null ? '' : runLink(row.runId),
-    row.to === null ? '' : `<code title="${escapeHtml(row.to)}">${escapeHtml(row.to.slice(0, 12))}</code>`,
-    escapeHtml(row.by),
-    escapeHtml(row.at),
-    escapeHtml(row.reason),
-    Object.entries(row.metrics)
-      .map(([name, value]) => escapeHtml(`${name} ${value}`))
-      .join('<br>'),
-  ]);
-  return tableHtml(
+  const rows = [...audit]
+    .reverse()
+    .map((row) => [
+      row.what,
+      `${row.number ?? ''}${row === current ? ' <span class="tag">current</span>' : ''}`,
+      row.runId === null ? '' : runLink(row.runId),
+      row.to === null ? '' : `<code title="${escapeHtml(row.to)}">${escapeHtml(row.to.slice(0, 12))}</code>`,
+      escapeHtml(row.by),
+      escapeHtml(row.at.slice(0, 16).replace('T', ' ')),
+      escapeHtml(row.reason),
+      figuresHtml(row.metrics),
+    ]);
+  const table = tableHtml(
     'Releases',
     columns.map((name) => ({ name })),
     rows,
   );
+  return `${table}<p class="muted"><small>Times are UTC.</small></p>`;
+}
+
+/** The reason says what counts; whoever wants to know more opens the rest. */
+function figuresHtml(metrics: AuditRow['metrics']): string {
+  const shown = Object.entries(metrics).map(([name, value]) =>
+    escapeHtml(`${name} ${typeof value === 'number' ? significant(value) : value}`),
+  );
+  return shown.length === 0 ? '' : `<details><summary>all of them</summary>${shown.join('<br>')}</details>`;
 }

@@ -278,7 +278,9 @@ describe('the pages', () => {
     expect(await textOf('/schedules')).toMatch(/nightly 0 3 \* \* \* Europe\/Berlin active 2026-11-26T02:00/);
     const releases = await textOf('/releases');
     expect(releases).toMatch(/kept nightly-00000003 bbbbbbbbbbbb retrain nightly .* within noise/);
-    expect(releases).toMatch(/within noise gain 0\.012 promote 2 current demo-00000002 bbbbbbbbbbbb .* promote 1 demo/);
+    expect(releases).toMatch(
+      /within noise all of them gain 0\.012 promote 2 current demo-00000002 bbbbbbbbbbbb .* promote 1 demo/,
+    );
     await serve({ schedules: async () => undefined, releases: async () => [] });
     expect(await textOf('/schedules')).toContain('No Temporal server answers');
     expect(await textOf('/releases')).toContain('Nothing was promoted yet');
