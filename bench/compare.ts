@@ -9,7 +9,7 @@ import { type Answer, type Request, Side } from './side.ts';
 export const TASKS = ['trainStep', 'generate', 'encode'] as const;
 export type Task = (typeof TASKS)[number];
 
-/** Training is steps in a row; the first one after the other side's turn is slower, on both sides. */
+/** Training is steps in a row; the first one after the other side's turn is slower. */
 const STEPS_IN_A_ROW = 3;
 
 export interface Timed {

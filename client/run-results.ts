@@ -51,12 +51,7 @@ async function manifestOf(store: Store, runId: string, step: 'release' | 'render
   const manifest = key === undefined ? undefined : await store.readManifest(key);
   if (manifest) return manifest;
   if (key !== undefined && (await store.isForgotten(key))) throw stepForgotten(key);
-  if (status?.phase === 'completed')
-    throw new SoftflowError(
-      'STEP_MISSING',
-      `The results of run ${runId} are no longer in the store. Run the same recipe again: only what is missing is computed.`,
-      { details: { runId, step } },
-    );
+  if (status?.phase === 'completed') throw noLongerThere(`The results of run ${runId} are`, { runId, step });
   throw new SoftflowError(
     'RUN_UNFINISHED',
     `The run ${runId} has no results yet: it is ${status?.phase ?? 'just begun'}. Next: softflow watch ${runId}, or softflow resume ${runId} when it stands still.`,
@@ -68,9 +63,10 @@ async function stepOutput(store: Store, params: ReleaseParams, id: string, name:
   const step = params.steps.find((candidate) => candidate.id === id);
   const ref = step && (await store.readManifest(step.key))?.outputs[name];
   if (ref) return ref;
-  throw new SoftflowError(
-    'STEP_MISSING',
-    `The \`${name}\` of step \`${id}\` is no longer in the store. Run the same recipe again: only what is missing is computed.`,
-    { details: { id, name } },
-  );
+  throw noLongerThere(`The \`${name}\` of step \`${id}\` is`, { id, name });
+}
+
+function noLongerThere(what: string, details: Record<string, string>): SoftflowError {
+  const next = 'Run the same recipe again: only what is missing is computed.';
+  return new SoftflowError('STEP_MISSING', `${what} no longer in the store. ${next}`, { details });
 }

@@ -90,7 +90,7 @@ const rates = new Map<string, number>();
 const MAX_ROWS = 1024;
 
 /**
- * `matmulRate` of the native library, measured once in this process for each precision and model shape; undefined on
+ * `matmulRate` of the native library, kept in this process for each precision and model shape; undefined on
  * other backends, where it would take too long.
  * @param reached FLOP/s of real work: a rate below it was measured while the machine was busy, so it is measured again
  */

@@ -216,6 +216,9 @@ test('Forgetting a user says what is affected, asks for --yes, and leaves no byt
   expect(done.out).toContain('is current: promote another one');
   expect(done.out).toMatch(new RegExp(`which you remove yourself: .*releases/${KEYS.release}\\n`));
   await expect(readReleasedRun(store, 'night-1')).rejects.toMatchObject({ code: 'STEP_FORGOTTEN' });
+  const lost = { phase: 'completed', steps: [{ id: 'release', key: '0'.repeat(64), step: 'release' }] };
+  await store.putRunRecord('night-2', 'status', lost);
+  await expect(readReleasedRun(store, 'night-2')).rejects.toMatchObject({ code: 'STEP_MISSING' });
   expect(await readdir(join(root, 'blobs'))).toEqual([]);
   expect((await softflow('verify', '--read-data')).code).toBe(0);
   expect((await softflow('forget', '--user', '7', '--yes')).out).toContain('is in no table of this store');
