@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Folders whose tests start servers and processes: they run one at a time, after the quick ones. */
+/** Folders whose tests start servers and processes: they run one at a time, after the quick ones, unless that is asked for. */
 const HEAVY = ['activities', 'client', 'deploy', 'workers', 'workflows', 'end-to-end'];
 
 const full = process.env['SOFTFLOW_TEST_FULL'] === '1';
@@ -32,7 +32,7 @@ export default defineConfig({
           name: 'heavy',
           include: heavy,
           exclude: slow,
-          maxWorkers: 1,
+          maxWorkers: Number(process.env['SOFTFLOW_TEST_HEAVY_FILES'] ?? 1),
           testTimeout: full ? 3_600_000 : 600_000,
           sequence: { groupOrder: 1 },
         },

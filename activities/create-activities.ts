@@ -93,7 +93,7 @@ function ownActivities(
 ): Activities {
   const relayDeps = { store, trainer, worker: tensorWorker.identity, modelFiles: places.modelFiles };
   const tensorStep = (input: StepInput<unknown>) =>
-    onDevice(tensorWorker, activityInfo().currentAttemptScheduledTimestampMs, () => relay(relayDeps, input));
+    onDevice(tensorWorker, activityInfo().currentAttemptScheduledTimestampMs, (use) => relay(relayDeps, input, use));
   return {
     lookUpStep: failing(async (input) => lookUpStep(store, await withWholeRun(store, input), versions)),
     recordRun: failing(async (record) => {

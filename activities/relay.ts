@@ -10,6 +10,7 @@ import { requireSameContract } from './same-contract.ts';
 import { parseStepInput } from './step-input.ts';
 import { findStep, forWorkflow } from './step-result.ts';
 import { stopped } from './stopped.ts';
+import type { UseDevice } from './tensor-worker.ts';
 import type { JobOutcome, Trainer, TrainerDeath, TrainerJob } from './trainer.ts';
 import { leaveToOthers, thisAttempt } from './turns.ts';
 
@@ -27,24 +28,36 @@ export interface RelayDeps {
 /**
  * The half of a tensor step that runs in the Temporal worker: hands the job to the trainer process, passes progress on
  * as heartbeats, and turns its end into the activity's. Imports no tensor code.
+ *
+ * @param use the worker's device
  */
-export async function relay(deps: RelayDeps, raw: StepInput<unknown>): Promise<StepResult<unknown> | null> {
+export async function relay(
+  deps: RelayDeps,
+  raw: StepInput<unknown>,
+  use: UseDevice,
+): Promise<StepResult<unknown> | null> {
   try {
     const input = parseStepInput(raw);
     await leaveToOthers(deps.store, input);
     const found = await findStep(deps.store, input.key);
     if (found) return forWorkflow(found);
     requireSameContract(input, activityInfo().attempt);
-    await noteAttempt(deps, input);
-    // Two may have come at once: the second now sees the first one's note.
-    await leaveToOthers(deps.store, input);
-    const { source } = (input.params as TensorParams).model;
-    const job = deps.trainer.submit(input, await heartbeating(() => deps.modelFiles(source)));
-    const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
-    return await conclude(deps.store, input, outcome, job.progress());
+    const { outcome, progress } = await use(() => compute(deps, input));
+    return await conclude(deps.store, input, outcome, progress);
   } catch (error) {
     throw toFailure(error);
   }
+}
+
+/** The job on the trainer, from the note that it begins to its end. */
+async function compute(deps: RelayDeps, input: StepInput<unknown>) {
+  await noteAttempt(deps, input);
+  // Two may have come at once: the second now sees the first one's note.
+  await leaveToOthers(deps.store, input);
+  const { source } = (input.params as TensorParams).model;
+  const job = deps.trainer.submit(input, await heartbeating(() => deps.modelFiles(source)));
+  const outcome = await watch(job, input.circumstances.stallTimeoutSeconds * 1000);
+  return { outcome, progress: job.progress() };
 }
 
 /**

@@ -1,7 +1,6 @@
 import { readRunStatus } from '../artifacts/run-status.ts';
 import type { Manifest, Store } from '../artifacts/store.ts';
 import { SoftflowError } from '../errors.ts';
-import { renderReportHtml } from '../report/html.ts';
 import { buildRunSummary, telemetryJson } from '../report/run-summary.ts';
 import type { RunSummary } from '../report/summary-types.ts';
 import type { ReleaseParams, RenderReportParams, StepInput } from './contracts.ts';
@@ -17,6 +16,8 @@ export async function renderReport(store: Store, { params }: StepInput<RenderRep
   const digests = manifest.inputs as { sftAdapter: string; softAdapter: string };
   const identity = { runId, name, reused: await reusedSteps(store, runId), ...(await recipeOf(store, runId)) };
   const summary = buildRunSummary(await gatherRun(store, release, digests, identity));
+  // With it comes the library that draws, which takes a third of a second to load.
+  const { renderReportHtml } = await import('../report/html.ts');
   const put = (text: string) => store.putBytes(Buffer.from(text));
   return {
     outputs: {

@@ -9,56 +9,90 @@ export interface TensorWorker {
   device: Device;
 }
 
+/** Jobs as short as this take no longer than the way of the next one to its worker, which is therefore sent for meanwhile. */
+const QUICK_MS = 250;
+
 /** One device does one job at a time, whichever queue the job came from. */
 export class Device {
   #busy = false;
+  #beganMs = 0;
   #idleSinceMs = 0;
-  #waiting: (() => void)[] = [];
+  #lastTookMs = Number.POSITIVE_INFINITY;
+  #watching: (() => void)[] = [];
+
+  get busy(): boolean {
+    return this.#busy;
+  }
 
   /** When the last job ended; 0 before the first. */
   get idleSinceMs(): number {
     return this.#idleSinceMs;
   }
 
-  /** @throws ApplicationFailure `WORKER_BUSY`, retryable: another worker may be free */
+  /** Whether the last job was short, and so is the one at work so far. */
+  get quick(): boolean {
+    return this.#lastTookMs < QUICK_MS && (!this.#busy || Date.now() - this.#beganMs < QUICK_MS);
+  }
+
+  /**
+   * Waits for the end of a job that is about to end, no longer than such a job takes.
+   *
+   * @throws ApplicationFailure `WORKER_BUSY`, retryable: another worker may be free
+   */
   async use<T>(work: () => Promise<T>): Promise<T> {
+    const patience = AbortSignal.timeout(QUICK_MS);
+    while (this.#busy && this.quick && !patience.aborted) await this.change(patience).catch(() => {});
     if (this.#busy) throw busy();
     this.#busy = true;
+    this.#beganMs = Date.now();
+    this.#tell();
     try {
       return await work();
     } finally {
       this.#busy = false;
       this.#idleSinceMs = Date.now();
-      for (const go of this.#waiting.splice(0)) go();
+      this.#lastTookMs = this.#idleSinceMs - this.#beganMs;
+      this.#tell();
     }
   }
 
-  /** Resolves once nothing computes; rejects with the signal's reason. */
-  async idle(signal: AbortSignal): Promise<void> {
-    while (this.#busy) {
-      signal.throwIfAborted();
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
-    }
+  /** Resolves when a job begins or ends; rejects with the signal's reason. */
+  async change(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
+    await new Promise<void>((resolve) => {
+      this.#watching.push(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    signal.throwIfAborted();
+  }
+
+  #tell(): void {
+    for (const go of this.#watching.splice(0)) go();
   }
 }
 
+/** Does a job on a device as soon as that is free; rejects as `Device.use`. */
+export type UseDevice = <T>(job: () => Promise<T>) => Promise<T>;
+
 /**
- * A tensor step on the worker's device; its result says where the model is loaded now. Not so when the step had to wait for
- * another one to end: others wait as well then, and the device will not be free when the run comes back.
+ * A tensor step, of which only what `work` does with the device keeps others from it. Its result says where the model is
+ * loaded now. Not so when the step had to wait for another one to end: others wait as well then, and the device will not be
+ * free when the run comes back.
  *
  * @param scheduledMs since when the step has been in the queue
  */
 export async function onDevice(
-  { device, queue }: TensorWorker,
+  { device, queue }: Pick<TensorWorker, 'device' | 'queue'>,
   scheduledMs: number,
-  work: () => Promise<StepResult<unknown> | null>,
+  work: (use: UseDevice) => Promise<StepResult<unknown> | null>,
 ): Promise<StepResult<unknown> | null> {
-  const hasWaited = scheduledMs < device.idleSinceMs;
-  const result = await device.use(work);
+  let hasWaited = false;
+  const result = await work((job) =>
+    device.use(() => {
+      hasWaited = scheduledMs < device.idleSinceMs;
+      return job();
+    }),
+  );
   return result && !result.reused && !hasWaited ? { ...result, queue } : result;
 }
 

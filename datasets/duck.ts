@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBValue } from '@duckdb/node-api';
 import { SoftflowError } from '../errors.ts';
 
 export interface DuckOptions {
@@ -27,6 +27,8 @@ export class Duck {
   static async open({ tmpDir, memoryLimit, threads }: DuckOptions): Promise<Duck> {
     const path = join(tmpDir, `prepare-${randomUUID()}.duckdb`);
     const spill = `${path}.spill`;
+    // Loaded on first use: a worker that only computes tensors, or has everything prepared, needs none.
+    const { DuckDBInstance } = await import('@duckdb/node-api');
     const instance = await DuckDBInstance.create(path, {
       memory_limit: memoryLimit,
       threads: String(threads),

@@ -35,7 +35,7 @@ interface Line {
   yAxisIndex?: number;
 }
 
-/** The charts of a run; those without data are left out. */
+/** The charts of a run; those without data are left out, and lines of a single point, which the tables show as well. */
 export function runCharts(run: RunSummary): Chart[] {
   return [
     lossChart(run),
@@ -92,7 +92,7 @@ function validationChart(run: RunSummary, what: 'metric' | 'existing'): Chart | 
     }),
   );
   const epochs = Math.max(...lines.map((line) => line.data.length));
-  if (lines.every((line) => line.data.every((point) => point === null))) return undefined;
+  if (epochs < 2 || lines.every((line) => line.data.every((point) => point === null))) return undefined;
   const categories = Array.from({ length: epochs }, (_, index) => String(index + 1));
   const label = what === 'existing' ? percent : rate;
   const axes = {
@@ -104,7 +104,8 @@ function validationChart(run: RunSummary, what: 'metric' | 'existing'): Chart | 
   return chart(`validation-${what}`, title, ends(lines, label), axes, lines);
 }
 
-function metricChart(run: RunSummary, kind: MetricKind): Chart {
+function metricChart(run: RunSummary, kind: MetricKind): Chart | undefined {
+  if (run.ks.length < 2) return undefined;
   const values = (of: Record<string, number>) => run.ks.map((k) => of[k] ?? null);
   const lines: Line[] = [
     ...run.models.map(

@@ -1,7 +1,10 @@
 import type { ActivitySlotInfo, CustomSlotSupplier, SlotPermit, WorkerTuner } from '@temporalio/worker';
 import type { Device } from '../activities/tensor-worker.ts';
 
-/** Slots of the queue that all tensor workers share: one, and none while the device works for the worker's own queue. */
+/**
+ * Slots of the queue that all tensor workers share: one, and none while the device works for the worker's own queue. While
+ * jobs are quick the next one is sent for before the last one's end, for the device would mostly wait otherwise.
+ */
 export function deviceTuner(device: Device): WorkerTuner {
   const unused = { type: 'fixed-size', numSlots: 1 } as const;
   return {
@@ -15,7 +18,7 @@ export function deviceTuner(device: Device): WorkerTuner {
 class DeviceSlots implements CustomSlotSupplier<ActivitySlotInfo> {
   readonly type = 'custom';
   readonly #device: Device;
-  #given = false;
+  #given = 0;
   #released: (() => void)[] = [];
 
   constructor(device: Device) {
@@ -23,13 +26,9 @@ class DeviceSlots implements CustomSlotSupplier<ActivitySlotInfo> {
   }
 
   async reserveSlot(_: unknown, signal: AbortSignal): Promise<SlotPermit> {
-    for (;;) {
-      while (this.#given) await this.#release(signal);
-      await this.#device.idle(signal);
-      if (this.#given) continue;
-      this.#given = true;
-      return {};
-    }
+    while (!this.#mayGive()) await this.#change(signal);
+    this.#given++;
+    return {};
   }
 
   tryReserveSlot(): SlotPermit | null {
@@ -39,15 +38,20 @@ class DeviceSlots implements CustomSlotSupplier<ActivitySlotInfo> {
   markSlotUsed(): void {}
 
   releaseSlot(): void {
-    this.#given = false;
+    this.#given--;
     for (const go of this.#released.splice(0)) go();
   }
 
-  async #release(signal: AbortSignal): Promise<void> {
-    await new Promise<void>((resolve) => {
+  #mayGive(): boolean {
+    const { busy, quick } = this.#device;
+    if (this.#given === 0) return !busy || quick;
+    return this.#given === 1 && busy && quick;
+  }
+
+  async #change(signal: AbortSignal): Promise<void> {
+    const released = new Promise<void>((resolve) => {
       this.#released.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
     });
-    signal.throwIfAborted();
+    await Promise.race([released, this.#device.change(signal)]);
   }
 }

@@ -73,7 +73,8 @@ function start(
   );
   const beats: unknown[] = [];
   environment.on('heartbeat', (details) => beats.push(details));
-  const result = environment.run(relay, { store, trainer, modelFiles, worker: '7@host' }, { ...input, ...change });
+  const deps = { store, trainer, modelFiles, worker: '7@host' };
+  const result = environment.run(() => relay(deps, { ...input, ...change }, (job) => job()));
   result.catch(() => {});
   const submitted = async () => {
     while (trainer.submitted.length === 0) await new Promise((resolve) => setTimeout(resolve, 2));

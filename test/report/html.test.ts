@@ -27,6 +27,19 @@ describe('HTML report', () => {
     expect(renderReportHtml(bare).match(/<svg /g)).toHaveLength(2);
   });
 
+  it('draws no line of a single point: its figure stands in the tables', () => {
+    const { sft, soft } = summary.stages;
+    const first = {
+      sft: { ...sft, epochs: sft.epochs.slice(0, 1) },
+      soft: { ...soft, epochs: soft.epochs.slice(0, 1) },
+    };
+    const short = renderReportHtml({ ...summary, stages: first, ks: [10] });
+    expect([...short.matchAll(/<svg role="img" aria-label="([^.]+)/g)].map(([, title]) => title)).toEqual([
+      'Training loss by step',
+      'Lambda and distance by epoch',
+    ]);
+  });
+
   it('shows why the run was promoted or kept once that is decided, with the interval', () => {
     expect(html).not.toContain('id="promotion"');
     const figures = { metric: 'ndcg@10', challenger: 0.31, champion: 0.25, gain: 0.06, low: 0.021, high: 0.104 };

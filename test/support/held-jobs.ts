@@ -3,6 +3,7 @@ import { JOBS as REAL_JOBS } from '../../activities/jobs/index.ts';
 import type { Job, Jobs } from '../../activities/trainer-protocol.ts';
 import { openChosenBackend } from '../../workers/backend.ts';
 import { type HeldAt, type HoldPoint, heldFile, momentsFile, planFile, releaseFile } from './hold-points.ts';
+import { KILLED_BACKEND } from './killed-backend.ts';
 
 /**
  * softflow's own job bodies on softflow's own backend, which stop dead at chosen moments until they are killed or let go:
@@ -11,7 +12,7 @@ import { type HeldAt, type HoldPoint, heldFile, momentsFile, planFile, releaseFi
  */
 const FOLDER = process.env['HOLD_FOLDER'] as string;
 
-export const { fingerprint: FINGERPRINT } = await openChosenBackend('tensorflow', () => {});
+export const { fingerprint: FINGERPRINT } = await openChosenBackend(KILLED_BACKEND, () => {});
 
 export const JOBS: Jobs = Object.fromEntries(Object.entries(REAL_JOBS).map(([step, job]) => [step, holding(job)]));
 

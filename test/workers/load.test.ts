@@ -16,9 +16,9 @@ import { startTestServer, type TestServer } from '../support/temporal.ts';
 import { WorkerProcess } from '../support/worker-process.ts';
 
 const FULL = process.env['SOFTFLOW_TEST_FULL'] === '1';
-const LOAD = FULL ? { total: 1000, atOnce: 100 } : { total: 40, atOnce: 20 };
+const LOAD = FULL ? { total: 1000, atOnce: 100 } : { total: 30, atOnce: 20 };
 /** Histories of so many runs are looked at one by one. */
-const SAMPLE = 20;
+const SAMPLE = FULL ? 20 : 10;
 
 const folder = mkdtempSync(join(tmpdir(), 'softflow-load-'));
 const storeRoot = join(folder, 'store');
