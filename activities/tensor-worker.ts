@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import { ApplicationFailure } from '@temporalio/common';
 import type { StepResult } from './contracts.ts';
 
@@ -18,7 +19,7 @@ export class Device {
   #beganMs = 0;
   #idleSinceMs = 0;
   #lastTookMs = Number.POSITIVE_INFINITY;
-  #watching: (() => void)[] = [];
+  readonly #changes = new EventEmitter().setMaxListeners(0);
 
   get busy(): boolean {
     return this.#busy;
@@ -45,29 +46,25 @@ export class Device {
     if (this.#busy) throw busy();
     this.#busy = true;
     this.#beganMs = Date.now();
-    this.#tell();
+    this.tell();
     try {
       return await work();
     } finally {
       this.#busy = false;
       this.#idleSinceMs = Date.now();
       this.#lastTookMs = this.#idleSinceMs - this.#beganMs;
-      this.#tell();
+      this.tell();
     }
   }
 
-  /** Resolves when a job begins or ends; rejects with the signal's reason. */
+  /** Resolves when a job begins or ends, or when told so; rejects with the signal's reason. */
   async change(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    await new Promise<void>((resolve) => {
-      this.#watching.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-    signal.throwIfAborted();
+    await once(this.#changes, 'change', { signal }).catch(() => signal.throwIfAborted());
   }
 
-  #tell(): void {
-    for (const go of this.#watching.splice(0)) go();
+  /** Wakes those who wait for a change. */
+  tell(): void {
+    this.#changes.emit('change');
   }
 }
 

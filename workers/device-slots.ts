@@ -19,14 +19,13 @@ class DeviceSlots implements CustomSlotSupplier<ActivitySlotInfo> {
   readonly type = 'custom';
   readonly #device: Device;
   #given = 0;
-  #released: (() => void)[] = [];
 
   constructor(device: Device) {
     this.#device = device;
   }
 
   async reserveSlot(_: unknown, signal: AbortSignal): Promise<SlotPermit> {
-    while (!this.#mayGive()) await this.#change(signal);
+    while (!this.#mayGive()) await this.#device.change(signal);
     this.#given++;
     return {};
   }
@@ -39,19 +38,12 @@ class DeviceSlots implements CustomSlotSupplier<ActivitySlotInfo> {
 
   releaseSlot(): void {
     this.#given--;
-    for (const go of this.#released.splice(0)) go();
+    this.#device.tell();
   }
 
   #mayGive(): boolean {
     const { busy, quick } = this.#device;
     if (this.#given === 0) return !busy || quick;
     return this.#given === 1 && busy && quick;
-  }
-
-  async #change(signal: AbortSignal): Promise<void> {
-    const released = new Promise<void>((resolve) => {
-      this.#released.push(resolve);
-    });
-    await Promise.race([released, this.#device.change(signal)]);
   }
 }

@@ -28,6 +28,7 @@ type Change = Parameters<typeof tinyRun>[1];
 
 /** Which training, and where it is disturbed. */
 const SEED = Number(process.env['SOFTFLOW_FAULT_SEED'] ?? 1);
+const FULL = process.env['SOFTFLOW_TEST_FULL'] === '1';
 
 let folder: string;
 let server: TestServer;
@@ -122,23 +123,57 @@ async function failureOf(handle: WorkflowHandle<typeof softWorkflow>) {
 
 const states = ({ steps }: RunStatus) => Object.fromEntries(steps.map(({ id, state }) => [id, state]));
 
-test('The same bytes come out when the Temporal server is killed and started again on its database, also together with worker and trainer (R3)', async (context) => {
-  const kills = atRandom(3, [
-    { step: 'sft-1-train', victims: 'both' },
-    { step: 'self-distil', victims: 'both' },
-    { step: 'soft-2-train', victims: 'both' },
-  ]);
-  const run = await open('server-killed', kills);
+/** Stops the run at each of the places, kills the server and starts it again; where there are victims they are killed too. */
+async function killServer(name: string, places: readonly PlannedPlace[], change: Change = {}, twin = calm) {
+  const kills = atRandom(
+    3,
+    places.map(({ step, victims = 'both' }) => ({ step, victims })),
+    twin,
+  );
+  const run = await open(name, kills, twin);
   run.addWorker();
-  const handle = await start(run);
+  const handle = await start(run, change);
   for (const [i, kill] of kills.entries()) {
     await run.holds.held(i);
     await server.restart();
-    if (i === 2) await run.kill(i, keyOf(kill.step), kill);
+    if (places[i]?.victims) await run.kill(i, keyOf(kill.step, twin), kill);
     else run.holds.release(i);
   }
-  await expectSameBytes(run, await handle.result());
-  faultFigure(context, kills.length, 'server 3 times, once with worker and trainer');
+  await expectSameBytes(run, await handle.result(), twin);
+}
+
+interface PlannedPlace {
+  step: string;
+  victims?: PlannedKill['victims'];
+}
+
+test('The same bytes come out when the Temporal server is killed and started again on its database, also together with worker and trainer (R3)', async (context) => {
+  const places: PlannedPlace[] = [
+    { step: 'sft-1-train' },
+    { step: 'self-distil' },
+    { step: 'soft-2-train', victims: 'both' },
+  ];
+  await killServer('server-killed', places);
+  faultFigure(context, places.length, 'server 3 times, once with worker and trainer');
+});
+
+test.runIf(FULL)('so they do when it is killed twenty times in one run (R3)', async (context) => {
+  const { train } = await tinyRun(folder);
+  const long: Change = { train: { ...train, maxEpochs: 4, patience: 4 } };
+  const twin = await undisturbed('long', long);
+  const epochs = [1, 2, 3, 4];
+  const steps = [
+    ...epochs.flatMap((epoch) => [`sft-${epoch}-train`, `sft-${epoch}-validate`]),
+    'self-distil',
+    ...epochs.flatMap((epoch) => [`soft-${epoch}-train`, `soft-${epoch}-distance`]),
+    'soft-4-validate',
+    'test-sft',
+    'test-soft',
+  ];
+  const together = new Set(['sft-2-train', 'self-distil', 'soft-1-train', 'soft-3-distance', 'test-soft']);
+  const places = steps.map((step): PlannedPlace => (together.has(step) ? { step, victims: 'both' } : { step }));
+  await killServer('server-killed-often', places, long, twin);
+  faultFigure(context, places.length, `server ${places.length} times, ${together.size} times with worker and trainer`);
 });
 
 // Two at a time: each waits for processes more than it computes.

@@ -12,10 +12,16 @@ import { decodeWindows } from '../../datasets/tables.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
 import { statusQuery } from '../../workflows/messages.ts';
 import type { RunStatus } from '../../workflows/run-state.ts';
+import { seededRandom } from '../artifacts/fixtures.ts';
 import { faultFigure } from '../support/fault-figures.ts';
 import { releasedFiles, startSoft, startTestWorker } from '../support/soft-run.ts';
 import { Hold, type Place } from '../support/stub-hold.ts';
 import { startTestServer, type TestServer } from '../support/temporal.ts';
+
+const SEED = Number(process.env['SOFTFLOW_FAULT_SEED'] ?? 1);
+const TRIALS = process.env['SOFTFLOW_TEST_FULL'] === '1' ? 100 : 5;
+/** What a run hands out and does not tell of circumstances. */
+const COMPARED = ['metrics.json', 'lineage.json', 'adapter/adapter_model.safetensors'];
 
 let server: TestServer;
 let folder: string;
@@ -84,10 +90,32 @@ test('What is deleted under a run is made again when it is needed, and the same 
   }
   const status = await handle.result();
   const files = await releasedFiles(store, status);
-  for (const path of ['metrics.json', 'lineage.json', 'adapter/adapter_model.safetensors'])
-    expect([path, files[path]]).toEqual([path, undisturbed[path]]);
+  for (const path of COMPARED) expect([path, files[path]]).toEqual([path, undisturbed[path]]);
   expect(new Set(status.steps.map(({ state }) => state))).toEqual(new Set(['run']));
   faultFigure(context, LOSSES.flatMap(([, outputs]) => outputs).length, 'deleted under a run: made again');
+});
+
+test('Whichever artifact of a finished run is deleted, the same recipe makes it again. (R8)', async (context) => {
+  await openWorker('any');
+  const root = join(folder, 'any');
+  const store = await openStore(root);
+  const first = await (await startSoft(server, 'any')).result();
+  const random = seededRandom(SEED);
+  for (let trial = 1; trial <= TRIALS; trial++) {
+    // A run's report tells of that run alone.
+    const steps = first.steps.filter(({ id }) => id !== 'report');
+    const { id, key = '' } = steps[random(steps.length)] as RunStatus['steps'][number];
+    const outputs = Object.values((await store.readManifest(key))?.outputs ?? {});
+    const { uri } = outputs[random(outputs.length)] as ArtifactRef;
+    await rm(join(root, uri));
+    const again = await (await startSoft(server, 'any')).result();
+    const made = again.steps.filter(({ state }) => state === 'run').map((step) => step.id);
+    expect(made, `${uri} of ${id}`).toContain(id);
+    const files = await releasedFiles(store, again);
+    for (const path of COMPARED) expect([path, files[path]]).toEqual([path, undisturbed[path]]);
+    expect((await verifyStore(store)).findings).toEqual([]);
+  }
+  faultFigure(context, TRIALS, 'any one of a finished run: made again');
 });
 
 test('What cannot be made again ends the run with an error that names it. (R8)', async (context) => {
