@@ -5,9 +5,9 @@ import type { PromoteInput } from '../artifacts/releases.ts';
 import { readRunStatus } from '../artifacts/run-status.ts';
 import type { Store } from '../artifacts/store.ts';
 import { decodePredictions, decodeWindows } from '../datasets/tables.ts';
-import { renderReportHtml } from '../report/html.ts';
 import { judgeChallenger } from '../report/judge.ts';
 import type { RunSummary } from '../report/summary-types.ts';
+import { drawReport } from './draw-report.ts';
 import type { JudgeInput, Judgement, PromoteResult } from './promotion-contracts.ts';
 
 /** Moves `current` to a run's release, then the folder that servers read. */
@@ -42,7 +42,7 @@ async function renderWith(
   if (!ref) return undefined;
   const summary = JSON.parse(Buffer.from(await store.getBytes(ref)).toString()) as RunSummary;
   const promotion = { decision, why, release, champion, figures };
-  return store.putBytes(Buffer.from(renderReportHtml({ ...summary, promotion })));
+  return store.putBytes(Buffer.from(await drawReport({ ...summary, promotion })));
 }
 
 /** The view follows; what keeps it from that must not undo or repeat the promotion, which has happened. */

@@ -4,6 +4,7 @@ import { SoftflowError } from '../errors.ts';
 import { buildRunSummary, telemetryJson } from '../report/run-summary.ts';
 import type { RunSummary } from '../report/summary-types.ts';
 import type { ReleaseParams, RenderReportParams, StepInput } from './contracts.ts';
+import { drawReport } from './draw-report.ts';
 import { gatherRun } from './gather-run.ts';
 import { lineageOf } from './release.ts';
 import { RUN_RECORDS } from './run-records.ts';
@@ -16,12 +17,10 @@ export async function renderReport(store: Store, { params }: StepInput<RenderRep
   const digests = manifest.inputs as { sftAdapter: string; softAdapter: string };
   const identity = { runId, name, reused: await reusedSteps(store, runId), ...(await recipeOf(store, runId)) };
   const summary = buildRunSummary(await gatherRun(store, release, digests, identity));
-  // With it comes the library that draws, which takes a third of a second to load.
-  const { renderReportHtml } = await import('../report/html.ts');
   const put = (text: string) => store.putBytes(Buffer.from(text));
   return {
     outputs: {
-      'report.html': await put(renderReportHtml(summary)),
+      'report.html': await put(await drawReport(summary)),
       'summary.json': await put(`${JSON.stringify(summary)}\n`),
       'telemetry.json': await put(`${JSON.stringify(telemetryJson(summary), null, 2)}\n`),
       'run.json': await put(`${JSON.stringify(await describeRun(store, params, release, summary), null, 2)}\n`),
