@@ -33,8 +33,8 @@ print(JSONEncoder().encode(Dashboard.from_json(json.loads(sys.argv[1]))))`;
 
 /** Paths of the first value that are missing or other in the second. */
 function differences(value: unknown, other: unknown, path = ''): string[] {
-  if (value === null || typeof value !== 'object') return value === other ? [] : [path];
-  const fields = (other ?? {}) as Record<string, unknown>;
+  if (value === null || typeof value !== 'object' || other === undefined) return value === other ? [] : [path];
+  const fields = other as Record<string, unknown>;
   return Object.entries(value).flatMap(([key, field]) => differences(field, fields[key], `${path}/${key}`));
 }
 
