@@ -36,7 +36,7 @@ export class Device {
   }
 
   /**
-   * Waits for the end of a job that is about to end, no longer than such a job takes.
+   * Does a job; waits for the end of another one if that is about to end, no longer than such a job takes.
    *
    * @throws ApplicationFailure `WORKER_BUSY`, retryable: another worker may be free
    */

@@ -12,7 +12,7 @@ export const SHUTDOWN_GRACE = '100 ms';
 const CONCURRENT_CPU_STEPS = 2;
 /** Open runs that are kept ready; one that is not is replayed at its next turn. */
 const CACHED_WORKFLOWS = 250;
-/** One that works, and another that is told so at once instead of waiting. */
+/** One that works, and another that is told so, at once or after the quarter of a second that a quick job takes. */
 const OWN_QUEUE_SLOTS = 2;
 const HEARTBEATS = {
   maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,

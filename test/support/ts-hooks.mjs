@@ -20,7 +20,7 @@ async function strip(path, text, cached) {
   const { code } = await transform(text, {
     filename: path,
     swcrc: false,
-    // Nobody reads them, and without them a worker starts in four fifths of the processor time.
+    // Nobody reads them, and without them a worker loads in four fifths of the processor time.
     sourceMaps: false,
     jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
     module: { type: 'es6' },
